@@ -1,0 +1,128 @@
+//! The arguments of the attributes: a list of `name = value`.
+//!
+//! Each error is placed at the token that is wrong: the name when it is not known or comes
+//! twice, the value when its shape or size is wrong.
+
+use proc_macro2::Ident;
+use syn::ext::IdentExt;
+use syn::parse::{Parse, ParseStream};
+use syn::{Error, LitInt, LitStr, Path, Result, Token, parse_quote};
+
+const KNOWN: &str = "`procs`, `worker_threads`, `crate`";
+
+/// What the attribute asks for.
+pub(crate) struct Args {
+    /// The number for `Builder::procs`; `None` leaves the builder's default.
+    pub(crate) procs: Option<usize>,
+    /// The path of the `gort` crate.
+    pub(crate) gort: Path,
+}
+
+impl Default for Args {
+    fn default() -> Self {
+        Args {
+            procs: None,
+            gort: parse_quote!(::gort),
+        }
+    }
+}
+
+impl Parse for Args {
+    fn parse(input: ParseStream<'_>) -> Result<Self> {
+        let mut args = Args::default();
+        let mut seen = Vec::new();
+        while !input.is_empty() {
+            args.parse_one(input, &mut seen)?;
+            if !input.is_empty() {
+                input.parse::<Token![,]>()?;
+            }
+        }
+        Ok(args)
+    }
+}
+
+impl Args {
+    fn parse_one(&mut self, input: ParseStream<'_>, seen: &mut Vec<&'static str>) -> Result<()> {
+        let name = input
+            .call(Ident::parse_any)
+            .map_err(|e| Error::new(e.span(), format!("expected one of the arguments {KNOWN}")))?;
+        let spelled = name.to_string();
+        match spelled.as_str() {
+            "procs" | "worker_threads" => {
+                once(&name, "procs", seen)?;
+                value_follows(&name, "4", input)?;
+                self.procs = Some(parse_procs(&name, input)?);
+            }
+            "crate" => {
+                once(&name, "crate", seen)?;
+                value_follows(&name, "::gort", input)?;
+                self.gort = parse_path(input)?;
+            }
+            _ => return Err(unknown(&name)),
+        }
+        Ok(())
+    }
+}
+
+/// Refuses an argument given before, under this or its other name.
+fn once(name: &Ident, argument: &'static str, seen: &mut Vec<&'static str>) -> Result<()> {
+    if !seen.contains(&argument) {
+        seen.push(argument);
+        return Ok(());
+    }
+    let message = if name == "worker_threads" {
+        "`procs` is set twice (`worker_threads` is another name of it)".to_owned()
+    } else {
+        format!("`{argument}` is set twice")
+    };
+    Err(Error::new(name.span(), message))
+}
+
+/// Takes the `=` after a name, and sees that something comes after it.
+fn value_follows(name: &Ident, example: &str, input: ParseStream<'_>) -> Result<()> {
+    if input.parse::<Option<Token![=]>>()?.is_some() && !input.is_empty() {
+        return Ok(());
+    }
+    let message = format!("`{name}` needs a value, such as `{name} = {example}`");
+    Err(Error::new(name.span(), message))
+}
+
+/// An integer literal of at least 1.
+fn parse_procs(name: &Ident, input: ParseStream<'_>) -> Result<usize> {
+    // `LitInt` would take a minus sign, and then report the digits.
+    if input.peek(Token![-]) || !input.peek(LitInt) {
+        let message = format!("`{name}` takes an integer literal, such as `{name} = 4`");
+        return Err(input.error(message));
+    }
+    let number: LitInt = input.parse()?;
+    match number.base10_parse() {
+        Ok(0) => {
+            let message = format!("`{name}` must be at least 1: with none, nothing can run");
+            Err(Error::new(number.span(), message))
+        }
+        Ok(procs) => Ok(procs),
+        Err(_) => Err(Error::new(number.span(), format!("`{name}` is too large"))),
+    }
+}
+
+/// A path, or one in quotes, which is how tokio's macros take it.
+fn parse_path(input: ParseStream<'_>) -> Result<Path> {
+    let span = input.span();
+    let path = if input.peek(LitStr) {
+        input.parse::<LitStr>()?.parse_with(Path::parse_mod_style)
+    } else {
+        input.call(Path::parse_mod_style)
+    };
+    path.map_err(|_| Error::new(span, "`crate` takes a path, such as `crate = ::gort`"))
+}
+
+fn unknown(name: &Ident) -> Error {
+    let message = if name == "flavor" {
+        "gort has one kind of runtime and no `flavor`; \
+         write `procs = 1` to run one task at a time"
+            .to_owned()
+    } else {
+        format!("unknown argument `{name}`; expected one of {KNOWN}")
+    };
+    Error::new(name.span(), message)
+}

@@ -1,0 +1,100 @@
+//! Go's G-M-P scheduler for Rust.
+//!
+//! ```
+//! use std::time::Duration;
+//!
+//! #[gort::main]
+//! async fn main() {
+//!     let answer = gort::spawn(async {
+//!         gort::time::sleep(Duration::from_millis(1)).await;
+//!         6 * 7
+//!     });
+//!     assert_eq!(answer.await.unwrap(), 42);
+//! }
+//! ```
+//!
+//! A runtime has `procs` Ps, the rights to run a task, and threads that hold them. Each P has its
+//! own queues, timers and free memory; a P that runs out of work takes it from another. When none
+//! has any, one thread waits in the kernel for sockets and timers and the others sleep: an idle
+//! runtime costs nothing.
+//!
+//! # Fairness
+//! Whatever runs or yields: a runnable task, an expired timer and a ready socket each get their
+//! turn within a bounded number of dispatches, as long as a P is free at all. Woken tasks, the
+//! global queue and the network are looked at on every 61st dispatch at the latest, the oldest
+//! spawn on every 1021st, timers at every 8th, and sysmon polls the network every 10 ms if nobody
+//! else does.
+//!
+//! # Unsafe code
+//! Only these modules hold any, each block with its reason:
+//!
+//! | module | why |
+//! |---|---|
+//! | `sched` | the cells of tasks, their status word and its obligations; the owner's part of a P |
+//! | `task` | bodies behind an erased pointer; the waker's vtable |
+//! | `join` | the result behind an erased pointer |
+//! | `spawn` | the other end of both |
+//! | `util::note`, `util::fence` | futex and membarrier |
+#![deny(unsafe_code)]
+#![cfg_attr(loom, allow(dead_code))]
+
+#[cfg(not(loom))]
+#[allow(unsafe_code)] // see the ledger above
+mod join;
+#[cfg(all(not(loom), feature = "net"))]
+pub mod net;
+#[cfg(all(not(loom), feature = "macros"))]
+#[doc(hidden)]
+#[path = "private.rs"]
+pub mod __private;
+#[cfg(not(loom))]
+pub mod prelude;
+#[cfg(not(loom))]
+mod rt;
+#[allow(unsafe_code)] // see the ledger above
+mod sched;
+#[cfg(not(loom))]
+#[allow(unsafe_code)] // see the ledger above
+mod spawn;
+#[cfg(not(loom))]
+pub mod task;
+#[cfg(all(not(loom), feature = "time"))]
+pub mod time;
+#[allow(unsafe_code)] // see the ledger above
+mod util;
+
+#[cfg(not(loom))]
+pub use exports::*;
+
+#[cfg(not(loom))]
+mod exports {
+    pub use crate::join::{JoinError, JoinHandle};
+    pub use crate::rt::{
+        Builder, EnterGuard, Handle, PanicPolicy, Runtime, Wait, block_on,
+    };
+    pub use crate::sched::stats::{Metrics, ProcMetrics};
+    pub use crate::spawn::{YieldNow, spawn, spawn_local, yield_now};
+
+    /// Runs an `async fn main` on a runtime of its own.
+    ///
+    /// ```
+    /// #[gort::main(procs = 2)]
+    /// async fn main() -> std::io::Result<()> {
+    ///     let n = gort::spawn(async { 41 + 1 }).await?;
+    ///     assert_eq!(n, 42);
+    ///     Ok(())
+    /// }
+    /// ```
+    #[cfg(feature = "macros")]
+    pub use gort_macros::main;
+    /// Runs an `async fn` as a test, each on a runtime of its own.
+    ///
+    /// ```
+    /// #[gort::test]
+    /// async fn adds() {
+    ///     assert_eq!(gort::spawn(async { 1 + 1 }).await.unwrap(), 2);
+    /// }
+    /// ```
+    #[cfg(feature = "macros")]
+    pub use gort_macros::test;
+}

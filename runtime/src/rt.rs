@@ -1,0 +1,349 @@
+//! `Runtime`, `Builder`, `Handle`, and which runtime is the current one.
+
+use std::cell::RefCell;
+use std::fmt;
+use std::future::{Future, IntoFuture};
+use std::io;
+use std::marker::PhantomData;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use futures::task::{FutureObj, Spawn, SpawnError};
+
+use crate::join::JoinHandle;
+use crate::sched::Sched;
+use crate::sched::life::Config;
+use crate::sched::m;
+use crate::sched::stats::Metrics;
+use crate::spawn::spawn_on;
+
+/// More Ps than any machine has threads; each costs some kilobytes.
+const PROCS_MAX: usize = 4096;
+/// How long a dropped runtime waits for tasks that are in the middle of a poll (a guess).
+const DROP_GRACE: Duration = Duration::from_secs(5);
+
+/// What a task's panic does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum PanicPolicy {
+    /// It ends the task; its `JoinHandle` gets a [`JoinError`](crate::JoinError) with the payload.
+    #[default]
+    Catch,
+    /// It ends the process, after the panic message.
+    Abort,
+}
+
+/// Settings of a [`Runtime`].
+///
+/// # Examples
+/// ```
+/// let runtime = gort::Builder::new().procs(2).thread_name("web").build()?;
+/// assert_eq!(runtime.block_on(async { 7 }), 7);
+/// # Ok::<(), std::io::Error>(())
+/// ```
+#[derive(Debug, Clone, Default)]
+#[must_use]
+pub struct Builder {
+    procs: Option<usize>,
+    thread_name: Option<String>,
+    panic_policy: PanicPolicy,
+}
+
+impl Builder {
+    /// The defaults: as many procs as the process may use CPUs (the affinity mask and the cgroup's
+    /// quota count), or as the environment variable `GORT_PROCS` says.
+    pub fn new() -> Builder {
+        Builder::default()
+    }
+
+    /// How many tasks may run at once, 1 to 4096. Go: GOMAXPROCS. Wins over `GORT_PROCS`.
+    pub fn procs(mut self, n: usize) -> Builder {
+        self.procs = Some(n);
+        self
+    }
+
+    /// What the threads are called, before a number. The default is `gort`.
+    pub fn thread_name(mut self, name: impl Into<String>) -> Builder {
+        self.thread_name = Some(name.into());
+        self
+    }
+
+    /// What a task's panic does. The default is [`PanicPolicy::Catch`].
+    pub fn on_panic(mut self, policy: PanicPolicy) -> Builder {
+        self.panic_policy = policy;
+        self
+    }
+
+    /// Starts the runtime with its first worker; others are started when there is work for them.
+    ///
+    /// # Errors
+    /// `InvalidInput` for a number of procs that is out of range, in [`Builder::procs`] or in
+    /// `GORT_PROCS`, and for a thread name with a NUL in it; and whatever the system says when it
+    /// refuses a thread or the poller's descriptors.
+    pub fn build(self) -> io::Result<Runtime> {
+        let procs = match self.procs {
+            Some(n) => check_procs(n, "Builder::procs")?,
+            None => default_procs()?,
+        };
+        let thread_name = self.thread_name.unwrap_or_else(|| "gort".to_owned());
+        if thread_name.contains('\0') {
+            return Err(invalid("Builder::thread_name: a NUL is not allowed in a name".into()));
+        }
+        let abort_on_panic = self.panic_policy == PanicPolicy::Abort;
+        let sched = Sched::start(Config { procs, thread_name, abort_on_panic })?;
+        Ok(Runtime { handle: Handle { sched }, grace: DROP_GRACE })
+    }
+}
+
+fn check_procs(n: usize, what: &str) -> io::Result<usize> {
+    if (1..=PROCS_MAX).contains(&n) {
+        return Ok(n);
+    }
+    Err(invalid(format!("{what}: {n} is not between 1 and {PROCS_MAX}")))
+}
+
+fn default_procs() -> io::Result<usize> {
+    match std::env::var_os("GORT_PROCS") {
+        None => Ok(std::thread::available_parallelism().map_or(1, usize::from).min(PROCS_MAX)),
+        Some(value) => {
+            let text = value.to_string_lossy();
+            let n = text.trim().parse();
+            let n = n.map_err(|_| invalid(format!("GORT_PROCS: {text:?} is not a number")))?;
+            check_procs(n, "GORT_PROCS")
+        }
+    }
+}
+
+fn invalid(text: String) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, text)
+}
+
+/// A scheduler with its threads.
+///
+/// Many can live in one process; each has its own tasks, timers and sockets. Dropping one ends
+/// it: spawns are refused, every task is dropped at its next stop, and the drop waits, up to five
+/// seconds, for those in the middle of a poll; later than that it leaves the thread in question to
+/// end by itself and says so on stderr. Dropped inside one of its own tasks it does not wait. A
+/// runtime may be dropped anywhere.
+pub struct Runtime {
+    handle: Handle,
+    /// How long the drop waits.
+    grace: Duration,
+}
+
+impl Runtime {
+    /// A runtime with the default settings. See [`Builder`].
+    ///
+    /// # Errors
+    /// As [`Builder::build`].
+    pub fn new() -> io::Result<Runtime> {
+        Builder::new().build()
+    }
+
+    /// Runs `future` to its end on the calling thread, which blocks. The future need not be
+    /// `Send`; its [local tasks](crate::spawn_local) run on this thread too, nothing else does.
+    ///
+    /// Works anywhere: inside a task of this or another runtime, the thread blocks, but its P is
+    /// handed to another thread meanwhile.
+    ///
+    /// # Panics
+    /// A panic of the future comes out of this call.
+    pub fn block_on<F: IntoFuture>(&self, future: F) -> F::Output {
+        self.handle.sched.block_on(future.into_future())
+    }
+
+    /// Starts a task here. See [`spawn`](crate::spawn).
+    #[track_caller]
+    pub fn spawn<F>(&self, future: F) -> JoinHandle<F::Output>
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        self.handle.spawn(future)
+    }
+
+    /// A handle to spawn from anywhere.
+    #[must_use]
+    pub fn handle(&self) -> Handle {
+        self.handle.clone()
+    }
+
+    /// Makes this the current runtime of the calling thread. See [`Handle::enter`].
+    pub fn enter(&self) -> EnterGuard<'_> {
+        self.handle.enter()
+    }
+
+    /// Ends the runtime as a drop does, but waits at most `grace` for tasks that are in the middle
+    /// of a poll. True if everything has ended; false if some thread is left to end by itself.
+    pub fn shutdown_timeout(mut self, grace: Duration) -> bool {
+        self.grace = Duration::ZERO;
+        self.handle.sched.shutdown(grace)
+    }
+}
+
+impl Drop for Runtime {
+    fn drop(&mut self) {
+        let sched = &self.handle.sched;
+        if !sched.shutdown(self.grace) && !self.grace.is_zero() && !m::is_within(sched) {
+            eprintln!(
+                "gort: a task of runtime `{}` did not return to the scheduler within {:?} of its \
+                 end; its thread goes on",
+                sched.config.thread_name, self.grace
+            );
+        }
+    }
+}
+
+impl fmt::Debug for Runtime {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Runtime").field("procs", &self.handle.sched.config.procs).finish()
+    }
+}
+
+/// A way to use a runtime from anywhere. Cheap to clone; does not keep the runtime running.
+#[derive(Clone)]
+pub struct Handle {
+    sched: Arc<Sched>,
+}
+
+impl Handle {
+    /// The handle of the current runtime: the one whose task calls, or the one this thread has
+    /// entered, or is in `block_on` of.
+    ///
+    /// # Panics
+    /// If there is none. The default runtime does not count here.
+    #[must_use]
+    #[track_caller]
+    pub fn current() -> Handle {
+        match Handle::try_current() {
+            Some(handle) => handle,
+            None => panic!("`Handle::current` was called outside of any gort runtime"),
+        }
+    }
+
+    /// As [`current`](Handle::current), or None.
+    #[must_use]
+    pub fn try_current() -> Option<Handle> {
+        let sched = m::current().map(|m| m.sched().arc()).or_else(entered)?;
+        Some(Handle { sched })
+    }
+
+    /// Starts a task there. See [`spawn`](crate::spawn).
+    #[track_caller]
+    pub fn spawn<F>(&self, future: F) -> JoinHandle<F::Output>
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        spawn_on(&self.sched, future)
+    }
+
+    /// Makes this the current runtime of the calling thread until the guard is dropped, for
+    /// [`spawn`](crate::spawn), timers and sockets. Guards nest.
+    pub fn enter(&self) -> EnterGuard<'_> {
+        ENTERED.with_borrow_mut(|stack| stack.push(self.sched.clone()));
+        EnterGuard { _handle: PhantomData }
+    }
+
+    /// A snapshot of the scheduler's counters. Costs the runtime nothing until it is called.
+    #[must_use]
+    pub fn metrics(&self) -> Metrics {
+        self.sched.metrics()
+    }
+}
+
+impl fmt::Debug for Handle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Handle").field("metrics", &self.metrics()).finish()
+    }
+}
+
+impl Spawn for Handle {
+    fn spawn_obj(&self, future: FutureObj<'static, ()>) -> Result<(), SpawnError> {
+        self.status()?;
+        drop(self.spawn(future));
+        Ok(())
+    }
+
+    fn status(&self) -> Result<(), SpawnError> {
+        if self.sched.is_closing() { Err(SpawnError::shutdown()) } else { Ok(()) }
+    }
+}
+
+/// Leaves the runtime again when dropped. See [`Handle::enter`]. Guards that are dropped in
+/// another order than the reverse of their making leave in the reverse order all the same.
+#[derive(Debug)]
+#[must_use = "the runtime is left when the guard is dropped"]
+pub struct EnterGuard<'a> {
+    /// Not `Send`: it stands for an entry in the thread's own list.
+    _handle: PhantomData<(&'a Handle, *const ())>,
+}
+
+impl Drop for EnterGuard<'_> {
+    fn drop(&mut self) {
+        // A thread that is being torn down has no list any more.
+        let _ = ENTERED.try_with(|stack| stack.borrow_mut().pop());
+    }
+}
+
+thread_local! {
+    static ENTERED: RefCell<Vec<Arc<Sched>>> = const { RefCell::new(Vec::new()) };
+}
+
+fn entered() -> Option<Arc<Sched>> {
+    ENTERED.try_with(|stack| stack.borrow().last().cloned()).ok().flatten()
+}
+
+/// The runtime of those who have not made one.
+fn default_runtime() -> &'static Arc<Sched> {
+    static DEFAULT: OnceLock<Runtime> = OnceLock::new();
+    let start = || match Runtime::new() {
+        Ok(runtime) => runtime,
+        Err(error) => panic!("gort: cannot start the default runtime: {error}"),
+    };
+    &DEFAULT.get_or_init(start).handle.sched
+}
+
+/// Calls `f` with the current scheduler, or the default one.
+#[track_caller]
+pub(crate) fn with_current<R>(f: impl FnOnce(&Arc<Sched>) -> R) -> R {
+    match m::current().map(|m| m.sched().arc()).or_else(entered) {
+        Some(sched) => f(&sched),
+        None => f(default_runtime()),
+    }
+}
+
+/// Runs `future` to its end on the calling thread, which blocks, with the current runtime, or the
+/// default one, which is started on first use.
+///
+/// See [`Runtime::block_on`], also for calls inside a task.
+///
+/// # Panics
+/// A panic of the future comes out of this call. If the default runtime cannot be started, it
+/// panics with the reason.
+///
+/// # Examples
+/// ```
+/// let n = gort::block_on(async { gort::spawn(async { 41 + 1 }).await.unwrap() });
+/// assert_eq!(n, 42);
+/// ```
+pub fn block_on<F: IntoFuture>(future: F) -> F::Output {
+    with_current(Arc::clone).block_on(future.into_future())
+}
+
+/// Waiting for a future where there is no `.await`: on a plain thread.
+///
+/// # Examples
+/// ```
+/// use gort::prelude::*;
+/// let n = gort::spawn(async { 41 + 1 }).wait().unwrap();
+/// assert_eq!(n, 42);
+/// ```
+pub trait Wait: IntoFuture + Sized {
+    /// Blocks until the future is ready and gives its output, as [`block_on`] does.
+    fn wait(self) -> Self::Output {
+        block_on(self)
+    }
+}
+
+impl<F: IntoFuture> Wait for F {}

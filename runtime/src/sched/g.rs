@@ -1,0 +1,267 @@
+//! G: a task, whichever kind. The core knows this header and nothing of the body behind it.
+//!
+//! ```text
+//!   cell (from heap.rs)
+//!   +--------+--------+------+------------+-------+------+----+-----+------+-----------------+
+//!   | status | vtable | link | join waker | sched | home | id | ... | spawned_at | body ...  |
+//!   +--------+--------+------+------------+-------+------+----+-----+------+-----------------+
+//! ```
+//!
+//! Who may touch what:
+//!
+//! * `status`: anyone who holds a reference.
+//! * `link`: the holder of the G's queue reference, and the heap once it is dead.
+//! * `join_waker`: as `status.rs` says.
+//! * the body: the owner (`OWNED` in the status); after `DONE`, the handle.
+//! * all else is written before the G is published and never again.
+
+use std::panic::Location;
+use std::ptr::NonNull;
+use std::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
+use std::task::{RawWakerVTable, Waker};
+
+use super::Sched;
+use super::heap::Class;
+use super::m::M;
+use super::status::Status;
+
+/// The header of every G. Go: g.
+#[repr(C)]
+pub(crate) struct G {
+    status: Status,
+    vtable: &'static VTable,
+    /// The next G in an inbox, or the next free cell.
+    pub(super) link: AtomicPtr<G>,
+    join_waker: JoinWaker,
+    sched: NonNull<Sched>,
+    /// The M that this G must run on, or null. Go: lockedm.
+    home: *const M,
+    id: u64,
+    spawned_at: &'static Location<'static>,
+    /// The P that dispatched it last; a hint for join wakes.
+    last_p: AtomicU32,
+    class: Class,
+}
+
+/// What a kind of G brings along: its body's operations.
+pub(crate) struct VTable {
+    /// Runs the body until it stops. The caller owns the G and has left the core.
+    pub(crate) resume: unsafe fn(GRef) -> Stopped,
+    /// Drops the body and stores "cancelled" as the output. Same conditions.
+    pub(crate) cancel: unsafe fn(GRef),
+    /// Drops the stored output. The caller owns the output.
+    pub(crate) drop_output: unsafe fn(GRef),
+    /// Moves the output to `*mut ()`, a `Result<T, JoinError>`. The caller owns the output.
+    pub(crate) take_output: unsafe fn(GRef, *mut ()),
+    /// The body's type.
+    pub(crate) type_name: fn() -> &'static str,
+}
+
+/// How a body came back to the scheduler.
+#[must_use]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stopped {
+    /// It has ended and its output is stored.
+    Done,
+    /// It waits for a wake.
+    Parked,
+}
+
+/// A pointer to a G that somebody keeps alive.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(transparent)]
+pub(crate) struct GRef(NonNull<G>);
+
+/// The right and the duty to run a G: its owner bit and one reference. It
+/// travels through the queues and ends in `execute`.
+#[must_use = "a runnable G must be queued or run"]
+#[derive(Debug)]
+#[repr(transparent)]
+pub(crate) struct Runnable(GRef);
+
+// SAFETY: the header is shared by design (see the module's table); bodies that are not Send carry
+// a home and reach only that M.
+unsafe impl Send for GRef {}
+// SAFETY: as above.
+unsafe impl Send for Runnable {}
+
+impl GRef {
+    /// The G behind an erased pointer.
+    pub(crate) fn from_raw(p: *const ()) -> GRef {
+        debug_assert!(!p.is_null());
+        // SAFETY: callers pass what `as_raw` gave.
+        GRef(unsafe { NonNull::new_unchecked(p.cast_mut().cast()) })
+    }
+
+    /// The erased pointer, for wakers.
+    pub(crate) fn as_raw(self) -> *const () {
+        self.0.as_ptr().cast_const().cast()
+    }
+
+    /// The start of the cell.
+    pub(crate) fn cell(self) -> NonNull<u8> {
+        self.0.cast()
+    }
+
+    /// Writes a header into a fresh cell. The G is not published yet.
+    ///
+    /// # Safety
+    /// `cell` is exclusively the caller's and large enough for the class.
+    #[inline]
+    pub(super) unsafe fn init(
+        cell: NonNull<u8>,
+        sched: &Sched,
+        vtable: &'static VTable,
+        id: u64,
+        class: Class,
+        home: *const M,
+        spawned_at: &'static Location<'static>,
+    ) -> GRef {
+        let g = cell.cast::<G>().as_ptr();
+        // SAFETY: the caller owns the cell; `status` is left alone, for walks over all cells read
+        // it at any time (it is 0 until `publish`).
+        unsafe {
+            (&raw mut (*g).vtable).write(vtable);
+            (&raw mut (*g).sched).write(NonNull::from(sched));
+            (&raw mut (*g).home).write(home);
+            (&raw mut (*g).id).write(id);
+            (&raw mut (*g).spawned_at).write(spawned_at);
+            (&raw mut (*g).last_p).write(AtomicU32::new(u32::MAX));
+            (&raw mut (*g).class).write(class);
+        }
+        GRef(cell.cast())
+    }
+
+    fn header<'a>(self) -> &'a G {
+        // SAFETY: a GRef exists only while a reference keeps the cell; all fields are either
+        // constant or atomic.
+        unsafe { self.0.as_ref() }
+    }
+
+    pub(crate) fn status<'a>(self) -> &'a Status {
+        &self.header().status
+    }
+
+    pub(crate) fn vtable(self) -> &'static VTable {
+        self.header().vtable
+    }
+
+    pub(super) fn link<'a>(self) -> &'a AtomicPtr<G> {
+        &self.header().link
+    }
+
+    pub(crate) fn join_waker<'a>(self) -> &'a JoinWaker {
+        &self.header().join_waker
+    }
+
+    /// The scheduler it belongs to, which lives as long as any of its cells (see `heap.rs`).
+    pub(crate) fn sched<'a>(self) -> &'a Sched {
+        // SAFETY: see the doc line.
+        unsafe { self.header().sched.as_ref() }
+    }
+
+    /// The M that it must run on.
+    pub(super) fn home<'a>(self) -> Option<&'a M> {
+        // SAFETY: Ms are never freed before their scheduler.
+        unsafe { self.header().home.as_ref() }
+    }
+
+    pub(crate) fn id(self) -> u64 {
+        self.header().id
+    }
+
+    pub(crate) fn spawned_at(self) -> &'static Location<'static> {
+        self.header().spawned_at
+    }
+
+    pub(super) fn class(self) -> Class {
+        self.header().class
+    }
+
+    pub(super) fn last_p(self) -> u32 {
+        self.header().last_p.load(Ordering::Relaxed) // Relaxed: a hint
+    }
+
+    pub(super) fn set_last_p(self, id: u32) {
+        self.header().last_p.store(id, Ordering::Relaxed); // Relaxed: a hint
+    }
+
+    pub(super) fn as_ptr(self) -> *mut G {
+        self.0.as_ptr()
+    }
+
+    /// The other direction of `as_ptr`; None for null.
+    pub(super) fn from_ptr(p: *mut G) -> Option<GRef> {
+        NonNull::new(p).map(GRef)
+    }
+}
+
+impl Runnable {
+    /// Claims the right to run `g`.
+    ///
+    /// # Safety
+    /// The caller's transition of the status word returned `Queue` (or spawn has just initialised
+    /// it), and this is called once for it.
+    pub(crate) unsafe fn claim(g: GRef) -> Runnable {
+        Runnable(g)
+    }
+
+    /// The G, still owned through `self`.
+    pub(super) fn g(&self) -> GRef {
+        self.0
+    }
+
+    /// Gives the duty to somebody else: an intrusive list or the running M.
+    pub(super) fn into_g(self) -> GRef {
+        self.0
+    }
+}
+
+/// The waker of whoever awaits the handle. Two plain words, relaxed: a torn
+/// or stale copy is possible and harmless, for it is used only if the status
+/// word then says that the field did not change (`status.rs`).
+pub(crate) struct JoinWaker {
+    data: AtomicPtr<()>,
+    vtable: AtomicPtr<RawWakerVTable>,
+}
+
+impl JoinWaker {
+    /// Stores `w`. Only the handle, while the field is its own.
+    pub(crate) fn store(&self, w: Waker) {
+        let w = std::mem::ManuallyDrop::new(w);
+        // Relaxed: published by the status word (`join_publish`).
+        self.data.store(w.data().cast_mut(), Ordering::Relaxed);
+        self.vtable.store(std::ptr::from_ref(w.vtable()).cast_mut(), Ordering::Relaxed);
+    }
+
+    /// Copies the field without taking it.
+    pub(crate) fn copy(&self) -> RawJoinWaker {
+        // Relaxed: ordered by the status word (`complete`, `drop_join`).
+        RawJoinWaker(self.data.load(Ordering::Relaxed), self.vtable.load(Ordering::Relaxed))
+    }
+
+    /// Whether the stored waker wakes the same as `w`. Only the handle, while it is registered.
+    pub(crate) fn will_wake(&self, w: &Waker) -> bool {
+        let RawJoinWaker(data, vtable) = self.copy();
+        std::ptr::eq(data, w.data()) && std::ptr::eq(vtable, w.vtable())
+    }
+}
+
+/// A copy of a waker's two words, which may or may not be the copier's to use.
+#[derive(Clone, Copy)]
+pub(crate) struct RawJoinWaker(*mut (), *mut RawWakerVTable);
+
+impl RawJoinWaker {
+    /// Nothing copied yet.
+    pub(crate) const NONE: RawJoinWaker = RawJoinWaker(std::ptr::null_mut(), std::ptr::null_mut());
+
+    /// Makes it a waker.
+    ///
+    /// # Safety
+    /// The status word has given the field to the caller, once.
+    pub(crate) unsafe fn take(self) -> Waker {
+        // SAFETY: the two words came from one waker (the status word says the copy is whole), and
+        // ownership is the caller's.
+        unsafe { Waker::new(self.0, &*self.1) }
+    }
+}

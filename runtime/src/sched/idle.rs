@@ -1,0 +1,519 @@
+//! Who sleeps, who searches, who wakes whom. The proof is in `README.md`, the model in
+//! `idle_model.rs`.
+//!
+//! The tension (Go, proc.go): too few Ms awake waste cores, too many waste
+//! power and, on a small machine, time: waking a thread costs the waker 1.8 us
+//! and takes 7 us to arrive, while a task lives for 42 ns. So wake-ups are
+//! rationed:
+//!
+//! * at most one M searches on behalf of all producers: while somebody
+//!   searches, nobody else is woken; a searcher that finds work wakes the next;
+//! * a producer wakes for a spawn, or when two Gs are runnable. A lone wake
+//!   into `next` will be run by its own waker in a moment, so it wakes another
+//!   M only every 2^k-th time; k grows while that help comes to nothing, and
+//!   falls to 0 when a steal of a `next` succeeds;
+//! * a thief whose loot was worth less than the trip backs off (`steal.rs`).
+//!
+//! One word holds the counts that decide, so a producer needs one load.
+
+use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering, fence};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crossbeam_utils::CachePadded;
+use gort_netpoll::Blocker;
+
+use super::Sched;
+use super::m::M;
+use super::p::P;
+use super::stats::bump;
+use crate::util::clock;
+
+const PROC: u64 = 1;
+const SPINNING: u64 = 1 << 16;
+/// One of the searching Ms is in a timed wait: it counts as searching, but looks at nothing now.
+const BACKOFF: u64 = 1 << 32;
+/// The runtime ends.
+const CLOSING: u64 = 1 << 33;
+const MASK: u64 = 0xFFFF;
+/// A lone wake helps every 2^k-th time; k stops here (a guess: 4096 wakes are about 0.4 ms).
+const LONE_SHIFT_MAX: u32 = 12;
+
+/// See the module.
+pub(super) struct Idle {
+    counts: CachePadded<AtomicU64>,
+    lists: Mutex<Lists>,
+    /// The M in a timed wait, if any.
+    backing_off: AtomicPtr<M>,
+    /// k of the rule for lone wakes.
+    lone_shift: AtomicU32,
+}
+
+#[derive(Default)]
+struct Lists {
+    /// Idle Ps; LIFO, so that caches stay warm.
+    ps: Vec<&'static P>,
+    /// Ms that sleep on their note; LIFO.
+    ms: Vec<&'static M>,
+    /// The M that sleeps in the netpoller, or is about to.
+    poller: Option<&'static M>,
+    /// Worker threads that run.
+    threads: usize,
+    /// All Ms there ever were.
+    all: Vec<Arc<M>>,
+    /// Ms of `block_on` calls that have ended.
+    outside: Vec<Arc<M>>,
+}
+
+/// A snapshot of the word.
+#[derive(Clone, Copy)]
+pub(super) struct Counts {
+    pub(super) procs: usize,
+    pub(super) spinning: usize,
+    word: u64,
+}
+
+impl Counts {
+    /// Whether somebody would run more work right now.
+    #[inline]
+    pub(super) fn is_hungry(self) -> bool {
+        if self.spinning == 0 {
+            self.procs > 0
+        } else {
+            self.spinning > usize::from(self.is_backing_off())
+        }
+    }
+
+    #[inline]
+    pub(super) fn is_closing(self) -> bool {
+        self.word & CLOSING != 0
+    }
+
+    fn is_backing_off(self) -> bool {
+        self.word & BACKOFF != 0
+    }
+}
+
+impl Idle {
+    pub(super) fn new() -> Idle {
+        Idle {
+            counts: CachePadded::default(),
+            lists: Mutex::default(),
+            backing_off: AtomicPtr::default(),
+            lone_shift: AtomicU32::new(0),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Lists> {
+        self.lists.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The counts, as a hint.
+    #[inline]
+    pub(super) fn counts(&self) -> Counts {
+        // Relaxed: who needs more has put a fence before it (README, PushFence and SleepFence).
+        let word = self.counts.load(Ordering::Relaxed);
+        Counts {
+            procs: (word & MASK) as usize,
+            spinning: (word / SPINNING & MASK) as usize,
+            word,
+        }
+    }
+
+    /// Worker threads; sysmon's is not counted.
+    pub(super) fn threads(&self) -> usize {
+        self.lock().threads.saturating_sub(1)
+    }
+
+    /// Counts a thread that must end before the runtime can.
+    pub(super) fn thread_starts(&self) {
+        self.lock().threads += 1;
+    }
+
+    /// A thread has ended. True: it was the last one.
+    pub(super) fn thread_ends(&self) -> bool {
+        let mut lists = self.lock();
+        lists.threads -= 1;
+        lists.threads == 0
+    }
+
+    /// Calls `f` under the lock if every P is idle.
+    pub(super) fn if_all_idle(&self, procs: usize, f: impl FnOnce()) -> bool {
+        let lists = self.lock();
+        let all = lists.ps.len() == procs;
+        if all {
+            f();
+        }
+        all
+    }
+
+    fn enlist_p(&self, lists: &mut Lists, p: &'static P) {
+        lists.ps.push(p);
+        self.counts.fetch_add(PROC, Ordering::SeqCst); // SeqCst: see README, IdleCount
+    }
+
+    pub(super) fn lone_shift(&self) -> u32 {
+        self.lone_shift.load(Ordering::Relaxed) // Relaxed: a tuning value
+    }
+
+    /// A searcher went to sleep without loot: lone wakes help less often.
+    pub(super) fn lone_wake_failed(&self) {
+        let shift = self.lone_shift();
+        // Relaxed: a tuning value; a lost update does not matter.
+        self.lone_shift.store((shift + 1).min(LONE_SHIFT_MAX), Ordering::Relaxed);
+    }
+
+    /// A thief took a `next`: lone wakes help.
+    pub(super) fn lone_wake_helped(&self) {
+        self.lone_shift.store(0, Ordering::Relaxed); // Relaxed: a tuning value
+    }
+
+    /// Counts the caller as searching, if there are not too many already: at most half of the
+    /// Ms that run (S24).
+    pub(super) fn start_spinning(&self, procs: usize) -> bool {
+        let now = self.counts();
+        if 2 * now.spinning >= procs - now.procs.min(procs) {
+            return false;
+        }
+        self.counts.fetch_add(SPINNING, Ordering::SeqCst); // SeqCst: see README, SpinCount
+        true
+    }
+
+    /// Counts the caller as searching no more.
+    pub(super) fn stop_spinning(&self) {
+        self.counts.fetch_sub(SPINNING, Ordering::SeqCst); // SeqCst: see README, SpinCount
+    }
+
+    /// Announces a timed wait of a searching M. False: there is one already.
+    pub(super) fn start_backoff(&self, m: &M) -> bool {
+        // SeqCst: see README, SpinCount.
+        let before = self.counts.fetch_or(BACKOFF, Ordering::SeqCst);
+        if before & BACKOFF != 0 {
+            return false;
+        }
+        // Release: pairs with the Acquire in `end_backoff_early`.
+        self.backing_off.store(std::ptr::from_ref(m).cast_mut(), Ordering::Release);
+        true
+    }
+
+    pub(super) fn end_backoff(&self) {
+        // Relaxed: a waker that still sees it wakes an M that is awake, which is harmless.
+        self.backing_off.store(std::ptr::null_mut(), Ordering::Relaxed);
+        self.counts.fetch_and(!BACKOFF, Ordering::SeqCst); // SeqCst: see README, SpinCount
+    }
+
+    fn end_backoff_early(&self) {
+        // Acquire: pairs with the Release in `start_backoff`.
+        // SAFETY: Ms live as long as the scheduler.
+        if let Some(m) = unsafe { self.backing_off.load(Ordering::Acquire).as_ref() } {
+            m.note.wake();
+        }
+    }
+}
+
+impl Sched {
+    /// There is work that somebody else might run. Go: wakep.
+    #[inline]
+    pub(super) fn wakep(&self) {
+        let now = self.idle.counts();
+        if now.procs > 0 && now.spinning == 0 {
+            self.wakep_slow();
+        }
+    }
+
+    /// As `wakep`, after a push that this thread will not run itself: to the global queue or to
+    /// another P's inbox.
+    pub(super) fn wakep_foreign(&self) {
+        fence(Ordering::SeqCst); // PushFence: the push comes before the look
+        let now = self.idle.counts();
+        if now.is_backing_off() {
+            self.idle.end_backoff_early();
+        } else if now.procs > 0 && now.spinning == 0 {
+            self.wakep_slow();
+        }
+    }
+
+    #[cold]
+    fn wakep_slow(&self) {
+        // One producer wins; SeqCst: see README, SpinCount.
+        let word = &self.idle.counts;
+        let Ok(_) = word.fetch_update(Ordering::SeqCst, Ordering::Relaxed, |w| {
+            let free = w & MASK > 0 && w / SPINNING & MASK == 0 && w & CLOSING == 0;
+            free.then_some(w + SPINNING)
+        }) else {
+            return;
+        };
+        let mut lists = self.idle.lock();
+        match self.take_p(&mut lists) {
+            Some(p) => self.startm(lists, p),
+            None => {
+                drop(lists);
+                self.idle.stop_spinning();
+            }
+        }
+    }
+
+    /// Takes an idle P.
+    fn take_p(&self, lists: &mut Lists) -> Option<&'static P> {
+        let p = lists.ps.pop()?;
+        // SeqCst: see README, IdleCount.
+        self.idle.counts.fetch_sub(PROC, Ordering::SeqCst);
+        if lists.ps.len() + 1 == self.ps.len() {
+            self.sysmon.work_begins();
+        }
+        Some(p)
+    }
+
+    /// Finds an M to hold `p`, searching: one that sleeps, or the one in the netpoller, or a new
+    /// one. Go: startm.
+    fn startm(&self, mut lists: MutexGuard<'_, Lists>, p: &'static P) {
+        // With the last idle P goes the poller: those who run poll by themselves, and a sleeping
+        // one would only be woken to pass on what it found.
+        let prefer_poller = lists.ps.is_empty() && lists.poller.is_some();
+        if !prefer_poller && let Some(m) = lists.ms.pop() {
+            drop(lists);
+            give(m, p);
+            m.note.wake();
+        } else if let Some(m) = lists.poller.take() {
+            give(m, p);
+            drop(lists);
+            self.netpoll.break_();
+        } else {
+            lists.threads += 1;
+            let m = self.new_m(&mut lists);
+            drop(lists);
+            give(m, p);
+            if self.start_thread(m).is_err() {
+                self.thread_refused(m);
+            }
+        }
+    }
+
+    /// The system gives no more threads: the P stays idle, and those that run go on. The first
+    /// worker exists since `start`, so the work will be done.
+    #[cold]
+    fn thread_refused(&self, m: &'static M) {
+        self.idle.stop_spinning();
+        let mut lists = self.idle.lock();
+        lists.threads -= 1;
+        // Relaxed: no thread runs this M.
+        let p = m.nextp.swap(std::ptr::null_mut(), Ordering::Relaxed);
+        // SAFETY: Ps live as long as the scheduler.
+        if let Some(p) = unsafe { p.as_ref() } {
+            self.idle.enlist_p(&mut lists, p);
+        }
+    }
+
+    /// Takes back the P of a thread that goes on without one.
+    pub(super) fn put_p(&self, p: &'static P, empty: bool) {
+        let mut lists = self.idle.lock();
+        if empty {
+            self.idle.enlist_p(&mut lists, p);
+            drop(lists);
+            fence(Ordering::SeqCst); // RetireFence: as in `rest`
+            if self.has_work() {
+                self.wakep();
+            }
+            if p.timers.earliest() != clock::NEVER {
+                self.netpoll.wake_at(clock::instant(p.timers.earliest()));
+            }
+        } else {
+            // SeqCst: see README, SpinCount. The M that gets it counts as searching.
+            self.idle.counts.fetch_add(SPINNING, Ordering::SeqCst);
+            self.startm(lists, p);
+        }
+    }
+
+    fn new_m(&self, lists: &mut Lists) -> &'static M {
+        let m = Arc::new(M::new(lists.all.len() as u32, self));
+        lists.all.push(m);
+        // SAFETY: the list keeps it as long as the scheduler lives.
+        unsafe { &*Arc::as_ptr(lists.all.last().expect("just pushed")) }
+    }
+
+    /// The first worker: it goes to sleep in the netpoller.
+    pub(super) fn start_first(&self) -> std::io::Result<()> {
+        let mut lists = self.idle.lock();
+        for p in self.ps.iter().rev() {
+            // SAFETY: the Ps live as long as the scheduler.
+            lists.ps.push(unsafe { &*std::ptr::from_ref(p) });
+        }
+        // Relaxed: no other thread knows this scheduler yet.
+        self.idle.counts.fetch_add(PROC * self.ps.len() as u64, Ordering::Relaxed);
+        lists.threads += 1;
+        let m = self.new_m(&mut lists);
+        drop(lists);
+        self.start_thread(m).inspect_err(|_| {
+            self.idle.thread_ends();
+        })
+    }
+
+    /// Wakes everybody to see that the runtime ends.
+    pub(super) fn start_closing(&self) {
+        // SeqCst: pairs with the re-check after SleepFence.
+        self.idle.counts.fetch_or(CLOSING, Ordering::SeqCst);
+        let ms = std::mem::take(&mut self.idle.lock().ms);
+        for m in ms {
+            m.note.wake();
+        }
+        self.netpoll.break_();
+        self.idle.end_backoff_early();
+    }
+
+    /// An idle P for a thread that comes from outside, without searching.
+    pub(super) fn take_idle_p(&self) -> Option<&'static P> {
+        // Relaxed: a look that spares the lock.
+        if self.idle.counts().procs == 0 {
+            return None;
+        }
+        self.take_p(&mut self.idle.lock())
+    }
+
+    /// An M for a thread from outside; given back with `put_outside_m`.
+    pub(super) fn take_outside_m(&self) -> Arc<M> {
+        let mut lists = self.idle.lock();
+        if let Some(m) = lists.outside.pop() {
+            return m;
+        }
+        self.new_m(&mut lists);
+        lists.all.last().expect("just made").clone()
+    }
+
+    pub(super) fn put_outside_m(&self, m: Arc<M>) {
+        self.idle.lock().outside.push(m);
+    }
+}
+
+/// Tells `m` which P to hold when it wakes, and that it counts as searching.
+fn give(m: &M, p: &'static P) {
+    // Release: pairs with the Acquire in `take_nextp`.
+    m.nextp.store(std::ptr::from_ref(p).cast_mut(), Ordering::Release);
+}
+
+impl M {
+    /// Gives the P up, for its queues are empty and there is nothing to steal, and sleeps until
+    /// there is one to hold. False: the runtime ends. Go: stopm, with the tail of findRunnable.
+    #[cold]
+    pub(super) fn rest(&self) -> bool {
+        let sched = self.sched();
+        let blocker = sched.netpoll.blocker();
+        self.retire(blocker.is_some());
+        fence(Ordering::SeqCst); // SleepFence: this M is enlisted before it looks once more
+        if sched.has_work() {
+            sched.wakep(); // as a producer would; it may well choose this M
+        }
+        match blocker {
+            Some(blocker) => self.sleep_in_netpoll(blocker),
+            None => self.sleep_on_note(),
+        }
+        !sched.idle.counts().is_closing() || self.p().is_some()
+    }
+
+    /// Enlists this M as idle, and its P; one step for those who look at the counts.
+    fn retire(&self, polls: bool) {
+        let sched = self.sched();
+        let mut lists = sched.idle.lock();
+        let mut change = 0;
+        if let Some(p) = self.p() {
+            // SAFETY: this M holds it, inside the core.
+            debug_assert!(unsafe { p.local() }.is_empty(), "an idle P has no work (S29)");
+            bump(&p.counters.parks);
+            self.releasep();
+            lists.ps.push(p);
+            change = PROC;
+        }
+        if self.spinning.replace(false) {
+            change = change.wrapping_sub(SPINNING);
+        }
+        // SeqCst: see README, IdleCount and SpinCount.
+        sched.idle.counts.fetch_add(change, Ordering::SeqCst);
+        // SAFETY: the scheduler keeps its Ms.
+        let me: &'static M = unsafe { &*std::ptr::from_ref(self) };
+        if polls {
+            lists.poller = Some(me);
+        } else {
+            lists.ms.push(me);
+        }
+    }
+
+    fn sleep_on_note(&self) {
+        let sched = self.sched();
+        // The M in the netpoller sleeps until the earliest timer, and this M's P may have had it.
+        if let Some(when) = sched.earliest_timer() {
+            sched.netpoll.wake_at(clock::instant(when));
+        }
+        while !self.take_nextp() {
+            if sched.idle.counts().is_closing() {
+                return;
+            }
+            self.note.sleep();
+        }
+    }
+
+    /// Sleeps in the netpoller until the earliest timer. Go: the netpoll block in findRunnable.
+    fn sleep_in_netpoll(&self, mut blocker: Blocker<'_>) {
+        let sched = self.sched();
+        let mut ready = Vec::new();
+        loop {
+            // While every P is held, their owners look after the timers.
+            let timed = sched.idle.counts().procs > 0;
+            let until = if timed { sched.earliest_timer() } else { None };
+            blocker.prepare(until.map(clock::instant));
+            fence(Ordering::SeqCst); // SleepFence: pairs with RetireFence and TimerFence
+            let counts = sched.idle.counts();
+            if counts.is_closing() {
+                sched.idle.lock().poller = None;
+                break;
+            }
+            if !timed && counts.procs > 0 {
+                continue; // a P went idle meanwhile; its timers are ours to watch now
+            }
+            // Acquire: pairs with `give`, whose `break_` may have come before `prepare`.
+            if !self.nextp.load(Ordering::Acquire).is_null() {
+                self.take_nextp();
+                break;
+            }
+            // Errors of epoll_wait other than EINTR mean a broken descriptor: nothing to wait for.
+            let polled = blocker.block(&mut |waker| ready.push(waker));
+            assert!(polled.is_ok(), "gort: the poller failed: {polled:?}");
+            if self.leave_netpoll(!ready.is_empty()) {
+                break;
+            }
+        }
+        drop(blocker);
+        self.ready_wakers(ready);
+    }
+
+    /// Whether this M stops sleeping in the netpoller: it has been given a P, or there is
+    /// something to do and an idle P to do it with, or what is ready must go to the global queue.
+    fn leave_netpoll(&self, any_ready: bool) -> bool {
+        let sched = self.sched();
+        let mut lists = sched.idle.lock();
+        let Some(me) = lists.poller.take() else {
+            drop(lists);
+            return self.take_nextp();
+        };
+        let due = sched.earliest_timer().is_some_and(|when| when <= clock::now());
+        if any_ready || due {
+            if let Some(p) = sched.take_p(&mut lists) {
+                self.acquirep(p);
+                return true;
+            }
+            if any_ready {
+                return true;
+            }
+        }
+        lists.poller = Some(me);
+        false
+    }
+
+    /// Takes the P that somebody gave to this M, which now counts as searching.
+    fn take_nextp(&self) -> bool {
+        // Acquire: pairs with the Release in `give`.
+        let p = self.nextp.swap(std::ptr::null_mut(), Ordering::Acquire);
+        // SAFETY: Ps live as long as the scheduler.
+        let Some(p) = (unsafe { p.as_ref() }) else { return false };
+        self.acquirep(p);
+        self.spinning.set(true);
+        true
+    }
+}

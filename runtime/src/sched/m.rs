@@ -1,0 +1,331 @@
+//! M: a thread that runs Gs. Go: m.
+//!
+//! Workers are Ms for life; a plain thread is one for the length of a
+//! `block_on`. Ms are kept by their scheduler and never freed before it, so a
+//! stale pointer to one is harmless.
+//!
+//! **Inside and outside the core.** While an M runs user code its `in_rt` is
+//! clear. Each entry into the core sets it and then looks at `revoke`: store,
+//! asymmetric fence, load (`util/fence.rs`). A thief that finds `in_rt` clear
+//! after its own store to `revoke` and the heavy fence therefore knows that the
+//! M cannot enter before `revoke` is clear again, and may use the owner's part
+//! of its P meanwhile. Entering costs two plain stores and a load. Calls from
+//! the core into user code (a foreign waker, a future's drop) leave the core
+//! first.
+
+use std::cell::{Cell, RefCell};
+use std::collections::{HashSet, VecDeque};
+use std::ptr::NonNull;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
+
+use crossbeam_utils::CachePadded;
+
+use super::Sched;
+use super::g::{G, GRef, Runnable};
+use super::p::{P, push_link, take_links};
+use super::steal::Profit;
+use crate::util::fence;
+use crate::util::note::Note;
+
+thread_local! {
+    /// The M that this thread is at the moment, or null.
+    static CURRENT: Cell<*const M> = const { Cell::new(std::ptr::null()) };
+}
+
+/// The M of the calling thread, if it is one.
+#[inline]
+pub(crate) fn current<'a>() -> Option<&'a M> {
+    // A thread that is being torn down has no M any more.
+    let m = CURRENT.try_with(Cell::get).unwrap_or(std::ptr::null());
+    // SAFETY: a thread's M is set for the length of `M::scoped`, which outlives every call from
+    // inside it; the reference is not kept by callers.
+    unsafe { m.as_ref() }
+}
+
+/// Whether the calling thread is inside `sched`, at any depth: it would wait for itself.
+pub(crate) fn is_within(sched: &Sched) -> bool {
+    let mut m = current();
+    while let Some(here) = m {
+        if std::ptr::eq(here.sched(), sched) {
+            return true;
+        }
+        // SAFETY: `scoped` of the outer M has not returned.
+        m = unsafe { here.outer.get().as_ref() };
+    }
+    false
+}
+
+/// Words that other threads read or write while the M runs.
+#[derive(Default)]
+struct Bracket {
+    /// Not 0: the M is inside the core.
+    in_rt: AtomicU32,
+    /// Not 0: a thief keeps the M from entering.
+    revoke: AtomicU32,
+}
+
+/// See the module. The `Cell`s are the M's own thread's.
+pub(crate) struct M {
+    pub(super) id: u32,
+    bracket: CachePadded<Bracket>,
+    sched: NonNull<Sched>,
+    p: Cell<Option<NonNull<P>>>,
+    /// The P that this M was woken to hold. Go: nextp.
+    pub(super) nextp: AtomicPtr<P>,
+    /// The next M in the idle list; under its lock.
+    pub(super) note: Note,
+    /// The running G, for dumps. Go: curg.
+    curg: AtomicPtr<G>,
+    /// Counted in `Idle` as looking for work. Go: spinning.
+    pub(super) spinning: Cell<bool>,
+    /// The running G called `yield_now`.
+    yielded: Cell<bool>,
+    pub(super) profit: Cell<Profit>,
+    /// Woken Gs that must run on this M.
+    inbox: AtomicPtr<G>,
+    /// Those of them that are runnable.
+    pub(super) local_runq: RefCell<VecDeque<Runnable>>,
+    /// Local tasks that live here, by address, with a reference each.
+    pub(super) locals: RefCell<HashSet<*const ()>>,
+    /// Belongs to a `block_on`, not to a worker.
+    outside: Cell<bool>,
+    /// The M that this thread was before.
+    outer: Cell<*const M>,
+}
+
+// SAFETY: the Cells are touched by the M's own thread only (`current`, `Sched::run_worker` and
+// `block_on` hand out `&M` to no other), the rest is atomic.
+unsafe impl Sync for M {}
+// SAFETY: an M is created by one thread and then run by another.
+unsafe impl Send for M {}
+
+/// Inside the core; leaving it again when dropped. See `M::enter`.
+pub(crate) struct Entered<'a> {
+    m: &'a M,
+    before: u32,
+}
+
+impl Drop for Entered<'_> {
+    #[inline(always)]
+    fn drop(&mut self) {
+        self.m.set_in_rt(self.before);
+    }
+}
+
+impl std::ops::Deref for Entered<'_> {
+    type Target = M;
+
+    #[inline(always)]
+    fn deref(&self) -> &M {
+        self.m
+    }
+}
+
+impl M {
+    pub(super) fn new(id: u32, sched: &Sched) -> M {
+        M {
+            id,
+            bracket: CachePadded::default(),
+            sched: NonNull::from(sched),
+            p: Cell::new(None),
+            nextp: AtomicPtr::default(),
+            note: Note::default(),
+            curg: AtomicPtr::default(),
+            spinning: Cell::new(false),
+            yielded: Cell::new(false),
+            profit: Cell::new(Profit::default()),
+            inbox: AtomicPtr::default(),
+            local_runq: RefCell::default(),
+            locals: RefCell::default(),
+            outside: Cell::new(false),
+            outer: Cell::new(std::ptr::null()),
+        }
+    }
+
+    /// Makes the calling thread this M while `f` runs, inside the core.
+    pub(super) fn scoped<R>(&self, f: impl FnOnce() -> R) -> R {
+        struct Restore(*const M);
+        impl Drop for Restore {
+            fn drop(&mut self) {
+                CURRENT.set(self.0);
+            }
+        }
+        let outer = CURRENT.replace(self);
+        let _restore = Restore(outer);
+        self.outer.set(outer);
+        let _entered = self.enter();
+        f()
+    }
+
+    /// The scheduler.
+    #[inline(always)]
+    pub(crate) fn sched<'a>(&self) -> &'a Sched {
+        // SAFETY: Ms are kept by their scheduler.
+        unsafe { self.sched.as_ref() }
+    }
+
+    /// Enters the core from user code; nested entries are fine.
+    #[inline(always)]
+    pub(crate) fn enter(&self) -> Entered<'_> {
+        // Relaxed: only this thread writes it.
+        let before = self.bracket.in_rt.load(Ordering::Relaxed);
+        self.reenter();
+        Entered { m: self, before }
+    }
+
+    /// Enters the core for good: the way back from user code that the core called.
+    #[inline(always)]
+    pub(super) fn reenter(&self) {
+        // Relaxed: ordered by the fence. EnterFence, pairs with RevokeFence in `lock_out`.
+        self.bracket.in_rt.store(1, Ordering::Relaxed);
+        fence::light();
+        // Acquire: pairs with the thief's Release in `lock_out`.
+        if self.bracket.revoke.load(Ordering::Acquire) != 0 {
+            self.wait_for_thief();
+        }
+    }
+
+    /// Leaves the core for user code.
+    #[inline(always)]
+    pub(super) fn leave(&self) {
+        self.set_in_rt(0);
+    }
+
+    #[inline(always)]
+    fn set_in_rt(&self, value: u32) {
+        // Release: a thief that sees 0 sees the P as this M left it (`lock_out`).
+        self.bracket.in_rt.store(value, Ordering::Release);
+    }
+
+    #[cold]
+    fn wait_for_thief(&self) {
+        let mut rounds = 0;
+        // Acquire: as in `reenter`.
+        while self.bracket.revoke.load(Ordering::Acquire) != 0 {
+            rounds += 1;
+            if rounds % 128 == 0 {
+                std::thread::yield_now(); // the thief may have lost its core
+            } else {
+                std::hint::spin_loop();
+            }
+        }
+    }
+
+    /// Runs `f` while this M, which holds `p`, is locked out of the core. None if it is inside,
+    /// or somebody else does the same. Called by other threads.
+    pub(super) fn lock_out<R>(&self, p: &P, f: impl FnOnce() -> R) -> Option<R> {
+        let b = &self.bracket;
+        // Relaxed, Acquire: one thief at a time; the second one sees what the first did.
+        if b.in_rt.load(Ordering::Relaxed) != 0
+            || b.revoke.compare_exchange(0, 1, Ordering::Acquire, Ordering::Relaxed).is_err()
+        {
+            return None;
+        }
+        fence::heavy(); // RevokeFence, pairs with EnterFence
+        // Acquire: pairs with the Release in `set_in_rt`, and with the hand-over of the P.
+        let outside = b.in_rt.load(Ordering::Acquire) == 0
+            && std::ptr::eq(p.owner.load(Ordering::Acquire), self);
+        let result = outside.then(f);
+        // Release: pairs with the Acquire in `reenter`.
+        b.revoke.store(0, Ordering::Release);
+        result
+    }
+
+    /// The P that this M holds.
+    #[inline(always)]
+    pub(super) fn p<'a>(&self) -> Option<&'a P> {
+        // SAFETY: Ps live as long as the scheduler, which outlives its Ms' threads.
+        self.p.get().map(|p| unsafe { p.as_ref() })
+    }
+
+    /// Holds `p` from now on. Go: acquirep.
+    pub(super) fn acquirep(&self, p: &P) {
+        debug_assert!(self.p.get().is_none(), "an M holds one P at most");
+        self.p.set(Some(NonNull::from(p)));
+        // Release: thieves that find this M find it ready to be locked out (`lock_out`).
+        p.owner.store(std::ptr::from_ref(self).cast_mut(), Ordering::Release);
+    }
+
+    /// Holds no P any more. Go: releasep.
+    pub(super) fn releasep(&self) {
+        if let Some(p) = self.p.take() {
+            // SAFETY: as in `p`. Release: the next owner sees the queues as they are left.
+            unsafe { p.as_ref() }.owner.store(std::ptr::null_mut(), Ordering::Release);
+        }
+    }
+
+    /// Whether this M belongs to a `block_on`: local tasks may live here.
+    pub(crate) fn is_outside(&self) -> bool {
+        self.outside.get()
+    }
+
+    pub(super) fn set_outside(&self) {
+        self.outside.set(true);
+    }
+
+    /// Another owner; every M is in an `Arc` (`Sched::new_m`).
+    pub(super) fn arc(&self) -> Arc<M> {
+        // SAFETY: `self` came from `Arc::new` and is alive.
+        unsafe {
+            Arc::increment_strong_count(self);
+            Arc::from_raw(self)
+        }
+    }
+
+    /// The running task goes to the tail of its queue when it stops.
+    pub(crate) fn set_yielded(&self) {
+        self.yielded.set(true);
+    }
+
+    pub(super) fn take_yielded(&self) -> bool {
+        self.yielded.take()
+    }
+
+    /// A stretch of user code begins that may spawn.
+    #[inline]
+    pub(super) fn begin_slice(&self) {
+        if let Some(p) = self.p() {
+            // SAFETY: this M holds the P, inside the core.
+            let local = unsafe { p.local() };
+            local.begin_slice();
+            p.counters.set_hidden(local.hidden());
+        }
+    }
+
+    /// It has ended.
+    #[inline]
+    pub(super) fn end_slice(&self) {
+        if let Some(p) = self.p() {
+            // SAFETY: as above.
+            unsafe { p.local() }.end_slice();
+        }
+    }
+
+    /// Notes which G runs here, for wakers and dumps.
+    #[inline]
+    pub(super) fn set_curg(&self, g: Option<GRef>) {
+        // Relaxed: this thread reads its own; dumps want a hint.
+        self.curg.store(g.map_or(std::ptr::null_mut(), GRef::as_ptr), Ordering::Relaxed);
+    }
+
+    /// The G that runs here.
+    #[inline]
+    pub(crate) fn curg(&self) -> Option<GRef> {
+        GRef::from_ptr(self.curg.load(Ordering::Relaxed)) // Relaxed: as in `set_curg`
+    }
+
+    /// Queues a G that lives here, from any thread, and wakes this M.
+    pub(super) fn push_resident(&self, g: Runnable) {
+        push_link(&self.inbox, g.into_g());
+        self.note.wake();
+    }
+
+    /// Passes on what has come for this M. Its own thread only.
+    pub(super) fn take_residents(&self, f: impl FnMut(Runnable)) {
+        // Relaxed: a look; the take orders.
+        if !self.inbox.load(Ordering::Relaxed).is_null() {
+            take_links(&self.inbox, f);
+        }
+    }
+}

@@ -1,0 +1,47 @@
+//! The core. Only code here changes a status or moves a G between queues.
+//!
+//! | file | owns |
+//! |---|---|
+//! | `status` | the status word: who owns a body, its result, its memory |
+//! | `g`, `heap` | the header of a G; the cells they live in |
+//! | `p`, `runq` | the queues of a P |
+//! | `m` | the thread, and the bracket around user code |
+//! | `schedule` | the loop: find, run, stop |
+//! | `idle`, `steal` | who sleeps, who searches, what pays |
+//! | `timers` | the timer heaps |
+//! | `sysmon` | the watchman |
+//! | `life` | start and end of a scheduler |
+//! | `outside` | threads that are not workers: spawn, `block_on` |
+//!
+//! `README.md` has the parking proof.
+
+#[cfg(not(loom))]
+pub(crate) mod g;
+#[cfg(not(loom))]
+pub(crate) mod heap;
+#[cfg(not(loom))]
+mod idle;
+#[cfg(not(loom))]
+pub(crate) mod life;
+#[cfg(not(loom))]
+pub(crate) mod m;
+#[cfg(not(loom))]
+pub(crate) mod outside;
+#[cfg(not(loom))]
+mod p;
+#[cfg(not(loom))]
+mod runq;
+#[cfg(not(loom))]
+pub(crate) mod schedule;
+#[cfg(not(loom))]
+pub(crate) mod stats;
+pub(crate) mod status;
+#[cfg(not(loom))]
+mod steal;
+#[cfg(not(loom))]
+mod sysmon;
+#[cfg(not(loom))]
+pub(crate) mod timers;
+
+#[cfg(not(loom))]
+pub(crate) use life::Sched;

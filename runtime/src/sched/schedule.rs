@@ -1,0 +1,396 @@
+//! The scheduler loop of an M: find a G, run it, see how it stopped. Go: schedule, execute,
+//! findRunnable, park_m, goexit0.
+
+use std::task::Waker;
+
+use super::Sched;
+use super::g::{GRef, RawJoinWaker, Runnable, Stopped};
+use super::m::{self, M};
+use super::p::P;
+use super::stats::bump;
+use super::status::{Complete, DropRef, Park, Start, Wake};
+use crate::task::waker;
+use crate::util::clock::{self, NEVER};
+
+/// With timers pending, the clock is read every so many dispatches: 31 ns each time would double
+/// the price of a yield.
+const CLOCK_TICK: u32 = 8;
+/// But at every dispatch, once that many took longer than this, in nanoseconds.
+const CLOCK_SLOW: u64 = 500_000;
+
+impl M {
+    /// A worker's life.
+    pub(super) fn run(&self) {
+        while let Some(g) = self.findrunnable() {
+            self.execute(g);
+        }
+    }
+
+    /// The next G to run. Sleeps while there is none; None when the runtime ends.
+    fn findrunnable(&self) -> Option<Runnable> {
+        loop {
+            if let Some(p) = self.p() {
+                let counts = self.sched().idle.counts();
+                if counts.is_closing() {
+                    self.releasep();
+                    return None;
+                }
+                if counts.is_hungry() {
+                    self.show(p); // somebody would like to help
+                }
+                self.run_timers(p);
+                let found = self
+                    .fair(p) // every 61st time, the queues that the others could starve
+                    .or_else(|| self.pop(p)) // woken last, spawned last, woken first
+                    .or_else(|| self.visit(p)) // inbox, global queue
+                    .or_else(|| self.netpoll(p)) // ready sockets
+                    .or_else(|| self.steal(p)); // other Ps
+                if let Some(g) = found {
+                    self.found();
+                    return Some(g);
+                }
+            }
+            if !self.rest() {
+                return None;
+            }
+        }
+    }
+
+    /// Runs one G until it stops.
+    pub(super) fn execute(&self, g: Runnable) {
+        let g = g.into_g();
+        if g.status().start() == Start::Cancel {
+            return self.cancel(g);
+        }
+        if let Some(p) = self.p() {
+            g.set_last_p(p.id);
+            bump(&p.counters.dispatches);
+        }
+        self.begin_slice();
+        self.set_curg(Some(g));
+        self.leave();
+        // SAFETY: this M owns the G (it was Runnable) and has left the core.
+        let stopped = unsafe { (g.vtable().resume)(g) };
+        self.reenter();
+        self.set_curg(None);
+        self.stopped(g, stopped);
+        self.end_slice();
+    }
+
+    fn stopped(&self, g: GRef, stopped: Stopped) {
+        match stopped {
+            Stopped::Done => self.complete(g),
+            // The status word stays as it is: the G was owned and goes on to be.
+            Stopped::Parked if self.take_yielded() => self.requeue(g),
+            Stopped::Parked => match g.status().park() {
+                Park::Parked => {}
+                Park::Notified => self.requeue(g),
+                Park::Orphan => self.cancel(g),
+            },
+        }
+    }
+
+    /// To the tail of the woken queue, so that a G that always yields starves nobody (T4).
+    fn requeue(&self, g: GRef) {
+        // SAFETY: the G is still owned by this M.
+        self.push_woken(unsafe { Runnable::claim(g) });
+    }
+
+    /// Ends a G without running it.
+    fn cancel(&self, g: GRef) {
+        self.leave();
+        // SAFETY: this M owns the G and has left the core.
+        unsafe { (g.vtable().cancel)(g) };
+        self.reenter();
+        self.complete(g);
+    }
+
+    /// The body has ended, its output is stored: wakes the joiner, lets go of the G.
+    fn complete(&self, g: GRef) {
+        match self.p() {
+            Some(p) => bump(&p.counters.ends),
+            None => self.sched().outside.ends(),
+        }
+        if let Some(home) = g.home() {
+            home.forget_local(g); // the home is this M: nobody else may run the body
+        }
+        self.finish(g, true);
+    }
+
+    fn finish(&self, g: GRef, output: bool) {
+        let mut waker = RawJoinWaker::NONE;
+        match g.status().complete(output, || waker = g.join_waker().copy()) {
+            Complete::Nothing => {}
+            // SAFETY: `complete` has given the field to this side.
+            Complete::Wake => self.wake(unsafe { waker.take() }),
+            Complete::WakeSlow => {
+                // SAFETY: as above; the field is frozen.
+                self.wake(unsafe { g.join_waker().copy().take() });
+                self.drop_ref(g);
+            }
+            Complete::DropOutput => {
+                self.leave();
+                // SAFETY: nobody else wants the output, and this M still owns the G.
+                unsafe { (g.vtable().drop_output)(g) };
+                self.reenter();
+                self.finish(g, false);
+            }
+            Complete::Free => self.free(g),
+        }
+    }
+
+    /// Wakes a joiner: back to the P where it ran last, if that is running; its children's
+    /// cells are in that core's cache.
+    fn wake(&self, waker: Waker) {
+        let Some(g) = waker::into_g(waker, |foreign| {
+            self.leave();
+            waker::wake_quietly(foreign);
+            self.reenter();
+        }) else {
+            return;
+        };
+        match g.status().wake_by_val() {
+            Wake::Nothing => {}
+            Wake::Free => self.free_any(g),
+            Wake::Queue => {
+                // SAFETY: the wake gave the G to this M.
+                let joiner = unsafe { Runnable::claim(g) };
+                let here = self.p().map(|p| p.id);
+                let last = self.sched().ps.get(g.last_p() as usize);
+                match last.filter(|p| Some(p.id) != here && p.is_held()) {
+                    Some(p) if std::ptr::eq(g.sched(), self.sched()) && g.home().is_none() => {
+                        p.push_inbox(joiner);
+                        self.sched().wakep_foreign();
+                    }
+                    _ => ready_from(Some(self), joiner),
+                }
+            }
+        }
+    }
+
+    /// Makes a woken G runnable: it runs next, for its data is warm. Go: ready.
+    fn ready(&self, g: Runnable) {
+        let Some(p) = self.p() else { return self.sched().inject(g) };
+        // SAFETY: this M holds the P, inside the core.
+        let local = unsafe { p.local() };
+        let two = local.push_next(g);
+        p.counters.set_hidden(local.hidden());
+        if two {
+            return self.sched().wakep();
+        }
+        local.lone_wakes += 1;
+        if local.lone_wakes >> self.sched().idle.lone_shift() != 0 {
+            local.lone_wakes = 0;
+            self.sched().wakep();
+        }
+    }
+
+    fn push_woken(&self, g: Runnable) {
+        if let Some(home) = g.g().home() {
+            return home.push_resident(g);
+        }
+        let Some(p) = self.p() else { return self.sched().inject(g) };
+        // SAFETY: this M holds the P, inside the core.
+        unsafe { p.local() }.shared.woken.push(g);
+    }
+
+    /// Queues what the poller or the timers woke, in their order, behind what is queued already.
+    pub(super) fn ready_waker(&self, waker: Waker) {
+        let Some(g) = waker::into_g(waker, |foreign| {
+            self.leave();
+            waker::wake_quietly(foreign);
+            self.reenter();
+        }) else {
+            return;
+        };
+        match g.status().wake_by_val() {
+            Wake::Nothing => {}
+            Wake::Free => self.free_any(g),
+            Wake::Queue => {
+                // SAFETY: the wake gave the G to this M.
+                let g = unsafe { Runnable::claim(g) };
+                if std::ptr::eq(g.g().sched(), self.sched()) {
+                    self.push_woken(g);
+                } else {
+                    ready_from(None, g);
+                }
+            }
+        }
+    }
+
+    /// As `ready_waker`, for a batch; wakes one helper if there is more than this M can start on.
+    pub(super) fn ready_wakers(&self, wakers: Vec<Waker>) {
+        let many = wakers.len() > 1;
+        for waker in wakers {
+            self.ready_waker(waker);
+        }
+        if many {
+            self.sched().wakep();
+        }
+    }
+
+    /// Searching has paid: the next one may search. Go: resetspinning.
+    fn found(&self) {
+        if self.spinning.replace(false) {
+            self.sched().idle.stop_spinning();
+            // SAFETY: this M holds its P, inside the core.
+            if self.p().is_some_and(|p| !unsafe { p.local() }.is_empty()) {
+                self.sched().wakep();
+            }
+        }
+    }
+
+    #[cold]
+    fn show(&self, p: &P) {
+        // SAFETY: this M holds the P, inside the core.
+        if unsafe { p.local() }.show() {
+            self.sched().wakep();
+        }
+    }
+
+    pub(super) fn pop(&self, p: &P) -> Option<Runnable> {
+        // SAFETY: this M holds the P, inside the core.
+        unsafe { p.local() }.pop()
+    }
+
+    #[inline]
+    fn fair(&self, p: &P) -> Option<Runnable> {
+        // SAFETY: this M holds the P, inside the core.
+        if unsafe { p.local() }.is_fair_turn() { self.fair_slow(p) } else { None }
+    }
+
+    #[cold]
+    fn fair_slow(&self, p: &P) -> Option<Runnable> {
+        let sched = self.sched();
+        self.poll_once(p);
+        // SAFETY: this M holds the P, inside the core.
+        let local = unsafe { p.local() };
+        p.drain_inbox(local);
+        sched.global.pop().or_else(|| local.pop_fair())
+    }
+
+    #[inline]
+    fn visit(&self, p: &P) -> Option<Runnable> {
+        let sched = self.sched();
+        // SAFETY: this M holds the P, inside the core.
+        let local = unsafe { p.local() };
+        if !p.inbox_is_empty() {
+            p.drain_inbox(local);
+            return local.pop();
+        }
+        sched.global.pop_batch(&local.shared, sched.ps.len())
+    }
+
+    /// Polls without blocking and takes the first ready G.
+    fn netpoll(&self, p: &P) -> Option<Runnable> {
+        if self.poll_once(p) > 1 {
+            self.sched().wakep();
+        }
+        self.pop(p)
+    }
+
+    fn poll_once(&self, p: &P) -> usize {
+        let sched = self.sched();
+        if !sched.netpoll.waiters() {
+            return 0;
+        }
+        bump(&p.counters.netpolls);
+        sched.note_netpoll();
+        sched.netpoll.try_poll(&mut |waker| self.ready_waker(waker)).unwrap_or(0)
+    }
+
+    /// Runs this P's due timers, if it is time to look at the clock.
+    #[inline]
+    fn run_timers(&self, p: &P) {
+        if p.timers.earliest() != NEVER {
+            self.run_timers_slow(p);
+        }
+    }
+
+    fn run_timers_slow(&self, p: &P) {
+        // SAFETY: this M holds the P, inside the core.
+        let local = unsafe { p.local() };
+        if local.clock_in > 0 && !local.is_empty() {
+            local.clock_in -= 1;
+            return;
+        }
+        let now = clock::now();
+        let slow = now - local.clock_at > CLOCK_SLOW;
+        local.clock_in = if slow { 0 } else { CLOCK_TICK };
+        local.clock_at = now;
+        p.timers.fire(now, |waker| self.ready_waker(waker));
+    }
+
+    /// One more P-less way to let go of a reference; frees the G if it was the last.
+    fn drop_ref(&self, g: GRef) {
+        match g.status().drop_ref() {
+            DropRef::Nothing => {}
+            DropRef::Free => self.free(g),
+            DropRef::Queue => unreachable!("a G that has ended is not queued"),
+        }
+    }
+
+    /// Frees a cell of this scheduler.
+    fn free(&self, g: GRef) {
+        match self.p() {
+            // SAFETY: this M holds the P, inside the core.
+            Some(p) => unsafe { p.local() }.cache.free(&self.sched().heap, g),
+            None => self.sched().free_outside(g),
+        }
+    }
+
+    fn free_any(&self, g: GRef) {
+        if std::ptr::eq(g.sched(), self.sched()) { self.free(g) } else { g.sched().free_outside(g) }
+    }
+}
+
+/// Queues a G that a wake has just claimed, from any thread. Go: goready.
+pub(crate) fn ready(g: Runnable) {
+    match m::current() {
+        Some(m) => ready_from(Some(&m.enter()), g),
+        None => ready_from(None, g),
+    }
+}
+
+fn ready_from(m: Option<&M>, g: Runnable) {
+    let sched = g.g().sched();
+    if let Some(home) = g.g().home() {
+        home.push_resident(g);
+    } else {
+        match m.filter(|m| std::ptr::eq(m.sched(), sched)) {
+            Some(m) => m.ready(g),
+            None => sched.inject(g),
+        }
+    }
+}
+
+/// Frees a dead cell, from any thread.
+pub(crate) fn free(g: GRef) {
+    let sched = g.sched();
+    match m::current() {
+        Some(m) if std::ptr::eq(m.sched(), sched) => m.enter().free(g),
+        _ => sched.free_outside(g),
+    }
+}
+
+/// Lets a reference go, from any thread.
+pub(crate) fn drop_ref(g: GRef) {
+    match g.status().drop_ref() {
+        DropRef::Nothing => {}
+        DropRef::Free => free(g),
+        // SAFETY: `drop_ref` gave the G to this thread.
+        DropRef::Queue => ready(unsafe { Runnable::claim(g) }),
+    }
+}
+
+impl Sched {
+    /// Queues a G from a thread that holds no P here.
+    #[cold]
+    pub(super) fn inject(&self, g: Runnable) {
+        self.global.push(g);
+        self.wakep_foreign();
+        if self.idle.counts().is_closing() {
+            self.drain_if_closed();
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! sysmon: a thread that holds no P and sees to what the Ms cannot. Go: sysmon.
+//!
+//! Its duties: poll the network when nobody has for 10 ms, because every M is
+//! busy in long polls; and wake an M when a P keeps work that an idle P could
+//! do, because its owner has been in one poll since before that work came
+//! (a fence-less push can miss an idle P, see `README.md`).
+//!
+//! It looks once a millisecond while anything runs, less often while nothing
+//! changes, and sleeps for good while every P is idle.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use super::Sched;
+use crate::util::clock;
+use crate::util::note::Note;
+
+/// A busy runtime is looked at this often; costs nothing measurable (at 100 us: 2-5 %).
+const PERIOD: Duration = Duration::from_millis(1);
+/// The network waits no longer for a poll. Go: the same 10 ms.
+const NETPOLL_OVERDUE: u64 = 10_000_000;
+/// After so many looks at an idle runtime sysmon sleeps until work begins.
+const IDLE_LOOKS: u32 = 20;
+
+/// See the module.
+#[derive(Default)]
+pub(super) struct Sysmon {
+    note: Note,
+    asleep: AtomicBool,
+    /// When somebody polled last, in nanoseconds.
+    netpolled: AtomicU64,
+}
+
+impl Sysmon {
+    /// The first P leaves the idle list. Called under the idle lock.
+    pub(super) fn work_begins(&self) {
+        // Relaxed twice: the idle lock orders it with `deep_sleep`.
+        if self.asleep.load(Ordering::Relaxed) {
+            self.asleep.store(false, Ordering::Relaxed);
+            self.note.wake();
+        }
+    }
+
+    /// Lets the thread see that the runtime ends.
+    pub(super) fn wake(&self) {
+        self.note.wake();
+    }
+}
+
+impl Sched {
+    /// Notes that the network has been polled.
+    #[inline]
+    pub(super) fn note_netpoll(&self) {
+        // Relaxed: a hint. The tick stands for the time, which would cost a clock read.
+        self.sysmon.netpolled.store(0, Ordering::Relaxed);
+    }
+
+    /// The thread's body.
+    pub(super) fn run_sysmon(&self) {
+        let mut idle_looks = 0;
+        while !self.idle.counts().is_closing() {
+            if self.idle.counts().procs == self.ps.len() {
+                idle_looks += 1;
+                if idle_looks > IDLE_LOOKS {
+                    self.deep_sleep();
+                    idle_looks = 0;
+                    continue;
+                }
+            } else {
+                idle_looks = 0;
+                self.poll_if_overdue();
+                self.help();
+            }
+            self.sysmon.note.sleep_for(PERIOD);
+        }
+    }
+
+    fn deep_sleep(&self) {
+        if self.announce_deep_sleep() {
+            self.sysmon.note.sleep();
+        }
+    }
+
+    /// Under the idle lock: false if a P is in use after all.
+    fn announce_deep_sleep(&self) -> bool {
+        self.idle.if_all_idle(self.ps.len(), || {
+            self.sysmon.asleep.store(true, Ordering::Relaxed); // Relaxed: under the lock
+        })
+    }
+
+    fn poll_if_overdue(&self) {
+        let now = clock::now();
+        // Relaxed: a hint. The first look after a poll starts the measure.
+        let last = self.sysmon.netpolled.load(Ordering::Relaxed);
+        if last == 0 {
+            self.sysmon.netpolled.store(now, Ordering::Relaxed); // Relaxed: a hint
+        } else if now - last > NETPOLL_OVERDUE {
+            self.note_netpoll();
+            // Somebody in a blocking poll holds the lock, and all is well.
+            self.netpoll.try_poll(&mut crate::task::waker::wake_quietly);
+        }
+    }
+
+    /// Wakes an M if work waits beside an idle P.
+    fn help(&self) {
+        let now = self.idle.counts();
+        if now.procs > 0 && now.spinning == 0 && (self.has_work() || self.has_hidden_work()) {
+            self.wakep();
+        }
+    }
+
+    fn has_hidden_work(&self) -> bool {
+        // Relaxed: a hint.
+        self.ps.iter().any(|p| p.counters.hidden.load(Ordering::Relaxed) > 0)
+    }
+}

@@ -1,0 +1,143 @@
+//! `spawn`, `spawn_local`, `yield_now`.
+
+use std::future::Future;
+use std::panic::Location;
+use std::pin::Pin;
+use std::ptr::NonNull;
+use std::task::{Context, Poll};
+
+use crate::join::JoinHandle;
+use crate::rt;
+use crate::sched::Sched;
+use crate::sched::m;
+use crate::sched::outside::NewG;
+use crate::task::future::Ops;
+use crate::task::waker;
+
+/// Starts a task: `future` runs on the workers of the current runtime, beside whatever goes on.
+///
+/// The current runtime is the one whose task calls, or the one that the thread has
+/// [entered](crate::Handle::enter), or else the default one, which is started on first use.
+///
+/// The call returns at once. Tasks that one task spawns without a wait in between start in that
+/// order (on one P), and before older ones. When the runtime has ended already, the future is
+/// dropped and the handle says [cancelled](crate::JoinError::is_cancelled).
+///
+/// # Examples
+/// ```
+/// # gort::block_on(async {
+/// let handles: Vec<_> = (0..10).map(|i| gort::spawn(async move { i * i })).collect();
+/// let mut sum = 0;
+/// for handle in handles {
+///     sum += handle.await.unwrap();
+/// }
+/// assert_eq!(sum, 285);
+/// # });
+/// ```
+#[track_caller]
+pub fn spawn<F>(future: F) -> JoinHandle<F::Output>
+where
+    F: Future + Send + 'static,
+    F::Output: Send + 'static,
+{
+    match m::current() {
+        Some(m) => spawn_on(m.sched(), future),
+        None => rt::with_current(|sched| spawn_on(sched, future)),
+    }
+}
+
+/// Starts a task on `sched`.
+#[track_caller]
+#[inline]
+pub(crate) fn spawn_on<F>(sched: &Sched, future: F) -> JoinHandle<F::Output>
+where
+    F: Future + Send + 'static,
+    F::Output: Send + 'static,
+{
+    if sched.is_closing() {
+        return JoinHandle::refused();
+    }
+    let write = |cell: NonNull<u8>| Ops::<F>::write(cell, future);
+    // SAFETY: `Ops<F>` writes the body that its VTABLE is for; it is Send.
+    JoinHandle::new(unsafe { sched.newproc(&new_g::<F>(), write) })
+}
+
+#[track_caller]
+#[inline]
+fn new_g<F: Future>() -> NewG {
+    NewG { vtable: Ops::<F>::VTABLE, class: Ops::<F>::CLASS, spawned_at: Location::caller() }
+}
+
+/// Starts a task that stays on the calling thread, so that its future need not be `Send`.
+///
+/// It runs while the thread is in [`block_on`](crate::block_on) (also one inside a task), and is
+/// cancelled when that `block_on` ends.
+///
+/// # Panics
+/// Outside `block_on`, and in a task that moves between threads: there is nothing that would run
+/// the local task.
+///
+/// # Examples
+/// ```
+/// use std::rc::Rc;
+/// gort::block_on(async {
+///     let shared = Rc::new(5);
+///     let theirs = shared.clone();
+///     let task = gort::spawn_local(async move { *theirs + 1 });
+///     assert_eq!(task.await.unwrap() + *shared, 11);
+/// });
+/// ```
+#[track_caller]
+pub fn spawn_local<F>(future: F) -> JoinHandle<F::Output>
+where
+    F: Future + 'static,
+    F::Output: 'static,
+{
+    let Some(m) = m::current().filter(|m| m.is_outside()) else {
+        panic!(
+            "`gort::spawn_local` needs a thread that is inside `block_on` (or a local task): a \
+             task started by `spawn` moves between threads"
+        );
+    };
+    let m = m.enter();
+    let write = |cell: NonNull<u8>| Ops::<F>::write(cell, future);
+    // SAFETY: `Ops<F>` writes the body that its VTABLE is for; it stays on this thread.
+    JoinHandle::new(unsafe { m.newproc_local(&new_g::<F>(), write) })
+}
+
+/// Lets others run: the task goes to the tail of its P's queue. Returns a future; nothing happens
+/// before it is awaited. Go: Gosched, but to the local queue, where another P can take it.
+///
+/// # Examples
+/// ```
+/// # gort::block_on(async {
+/// gort::yield_now().await;
+/// # });
+/// ```
+pub fn yield_now() -> YieldNow {
+    YieldNow { yielded: false }
+}
+
+/// The future of [`yield_now`]. Dropping it has no effect.
+#[derive(Debug)]
+#[must_use = "futures do nothing unless awaited"]
+pub struct YieldNow {
+    yielded: bool,
+}
+
+impl Future for YieldNow {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        if std::mem::replace(&mut self.yielded, true) {
+            return Poll::Ready(());
+        }
+        // A flag in the M instead of a wake spares two locked instructions. It stands for this
+        // future's waker only where that is the task's own.
+        match m::current().filter(|m| m.curg().is_some_and(|g| waker::is_of(cx.waker(), g))) {
+            Some(m) => m.set_yielded(),
+            None => cx.waker().wake_by_ref(),
+        }
+        Poll::Pending
+    }
+}

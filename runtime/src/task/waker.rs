@@ -1,0 +1,72 @@
+//! The waker of a G: a pointer to it, and a reference.
+//!
+//! The core recognises its own wakers by their vtable and then queues the G
+//! itself, without the detour through the waker.
+
+use std::mem::ManuallyDrop;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::task::{RawWaker, RawWakerVTable, Waker};
+
+use crate::sched::g::{GRef, Runnable};
+use crate::sched::schedule;
+use crate::sched::status::Wake;
+
+static VTABLE: RawWakerVTable = RawWakerVTable::new(clone, wake, wake_by_ref, drop_waker);
+
+/// A waker for `g` that owns no reference: the caller's keeps the G meanwhile.
+pub(crate) fn borrowed(g: GRef) -> ManuallyDrop<Waker> {
+    // SAFETY: the functions of VTABLE keep the contract; as it is never dropped, it gives back no
+    // reference that it does not have.
+    ManuallyDrop::new(unsafe { Waker::new(g.as_raw(), &VTABLE) })
+}
+
+/// Whether `waker` wakes this G, and nothing in between.
+pub(crate) fn is_of(waker: &Waker, g: GRef) -> bool {
+    std::ptr::eq(waker.data(), g.as_raw()) && std::ptr::eq(waker.vtable(), &VTABLE)
+}
+
+/// Takes one of gort's own wakers apart: the reference becomes the caller's. Any other waker goes
+/// to `foreign`.
+pub(crate) fn into_g(waker: Waker, foreign: impl FnOnce(Waker)) -> Option<GRef> {
+    if std::ptr::eq(waker.vtable(), &VTABLE) {
+        let waker = ManuallyDrop::new(waker);
+        Some(GRef::from_raw(waker.data()))
+    } else {
+        foreign(waker);
+        None
+    }
+}
+
+/// Wakes, and keeps a foreign waker's panic from unwinding into the core.
+pub(crate) fn wake_quietly(waker: Waker) {
+    if let Err(payload) = catch_unwind(AssertUnwindSafe(|| waker.wake())) {
+        crate::task::future::drop_quietly(payload);
+    }
+}
+
+unsafe fn clone(g: *const ()) -> RawWaker {
+    GRef::from_raw(g).status().add_ref();
+    RawWaker::new(g, &VTABLE)
+}
+
+unsafe fn wake(g: *const ()) {
+    let g = GRef::from_raw(g);
+    match g.status().wake_by_val() {
+        Wake::Nothing => {}
+        Wake::Free => schedule::free(g),
+        // SAFETY: the wake gave the G to this thread.
+        Wake::Queue => schedule::ready(unsafe { Runnable::claim(g) }),
+    }
+}
+
+unsafe fn wake_by_ref(g: *const ()) {
+    let g = GRef::from_raw(g);
+    if g.status().wake_by_ref() == Wake::Queue {
+        // SAFETY: as in `wake`.
+        schedule::ready(unsafe { Runnable::claim(g) });
+    }
+}
+
+unsafe fn drop_waker(g: *const ()) {
+    schedule::drop_ref(GRef::from_raw(g));
+}
