@@ -1,1 +1,23 @@
-//! x
+//! TCP over the runtime's netpoller.
+//!
+//! Every wait here is a future over the task's waker: sockets work in tasks of any runtime, on
+//! other executors, and with [`.wait()`](crate::Wait) on plain threads. A socket is registered with
+//! the netpoller of the runtime it was made in (the [current](crate::Handle::current) one, or the
+//! default one). It may outlive that runtime; its operations then give an error.
+//!
+//! Streams implement the I/O traits of the `futures` crate, for themselves and for `&` of them, so
+//! that one task may read while another writes. Several tasks may wait for the same socket.
+//!
+//! Dropping a read or write future cancels it; nothing that the kernel has taken or given is lost.
+
+mod addr;
+mod listener;
+mod source;
+mod split;
+mod stream;
+
+pub use addr::ToSocketAddrs;
+pub use listener::{Incoming, TcpListener};
+pub use split::{OwnedReadHalf, OwnedWriteHalf, ReadHalf, ReuniteError, WriteHalf};
+pub use std::net::Shutdown;
+pub use stream::TcpStream;
