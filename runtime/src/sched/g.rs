@@ -17,7 +17,7 @@
 
 use std::panic::Location;
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
 use std::task::{RawWakerVTable, Waker};
 
 use super::Sched;
@@ -41,6 +41,8 @@ pub(crate) struct G {
     /// The P that dispatched it last; a hint for join wakes.
     last_p: AtomicU32,
     class: Class,
+    /// Where its mark stands in the queue of that P (`p.rs`); a hint.
+    mark: AtomicU64,
 }
 
 /// What a kind of G brings along: its body's operations.
@@ -128,6 +130,7 @@ impl GRef {
             (&raw mut (*g).spawned_at).write(spawned_at);
             (&raw mut (*g).last_p).write(AtomicU32::new(u32::MAX));
             (&raw mut (*g).class).write(class);
+            (&raw mut (*g).mark).write(AtomicU64::new(0));
         }
         GRef(cell.cast())
     }
@@ -184,6 +187,14 @@ impl GRef {
 
     pub(super) fn set_last_p(self, id: u32) {
         self.header().last_p.store(id, Ordering::Relaxed); // Relaxed: a hint
+    }
+
+    pub(super) fn mark(self) -> u64 {
+        self.header().mark.load(Ordering::Relaxed) // Relaxed: a hint
+    }
+
+    pub(super) fn set_mark(self, at: u64) {
+        self.header().mark.store(at, Ordering::Relaxed); // Relaxed: a hint
     }
 
     pub(super) fn as_ptr(self) -> *mut G {

@@ -295,10 +295,10 @@ impl M {
 
     /// It has ended.
     #[inline]
-    pub(super) fn end_slice(&self) {
+    pub(super) fn end_slice(&self, g: Option<GRef>) {
         if let Some(p) = self.p() {
             // SAFETY: as above.
-            unsafe { p.local() }.end_slice();
+            unsafe { p.local() }.end_slice(g);
         }
     }
 

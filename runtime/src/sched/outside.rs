@@ -248,7 +248,7 @@ impl M {
         let mut cx = Context::from_waker(waker);
         let polled = catch_unwind(AssertUnwindSafe(|| future.poll(&mut cx)));
         self.reenter();
-        self.end_slice();
+        self.end_slice(None);
         match polled {
             Ok(Poll::Ready(output)) => Poll::Ready(Ok(output)),
             Ok(Poll::Pending) => Poll::Pending,

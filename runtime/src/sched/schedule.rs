@@ -73,8 +73,8 @@ impl M {
         let stopped = unsafe { (g.vtable().resume)(g) };
         self.reenter();
         self.set_curg(None);
+        self.end_slice(Some(g));
         self.stopped(g, stopped);
-        self.end_slice();
     }
 
     fn stopped(&self, g: GRef, stopped: Stopped) {
@@ -162,9 +162,21 @@ impl M {
                         p.push_inbox(joiner);
                         self.sched().wakep_foreign();
                     }
-                    _ => ready_from(Some(self), joiner),
+                    _ => self.ready_joiner(joiner),
                 }
             }
+        }
+    }
+
+    fn ready_joiner(&self, g: Runnable) {
+        match self.p() {
+            Some(p) if std::ptr::eq(g.g().sched(), self.sched()) && g.g().home().is_none() => {
+                // SAFETY: this M holds the P, inside the core.
+                if unsafe { p.local() }.push_joiner(g) {
+                    self.sched().wakep();
+                }
+            }
+            _ => ready_from(Some(self), g),
         }
     }
 

@@ -102,8 +102,22 @@ impl<F: Future> Ops<F> {
     }
 }
 
-/// Drops the future in place and stores what it came to. A panic in its drop counts as its panic.
-fn replace<F: Future>(g: GRef, stage: &mut Stage<F>, mut ended: Result<F::Output, JoinError>) {
+/// Drops the future in place and stores what it came to.
+#[inline]
+fn replace<F: Future>(g: GRef, stage: &mut Stage<F>, ended: Result<F::Output, JoinError>) {
+    if std::mem::needs_drop::<F>() {
+        return replace_dropping(g, stage, ended);
+    }
+    // SAFETY: a future without a destructor may be overwritten.
+    unsafe { std::ptr::write(stage, Stage::Ended(ended)) };
+}
+
+/// As `replace`. A panic in the future's drop counts as its panic.
+fn replace_dropping<F: Future>(
+    g: GRef,
+    stage: &mut Stage<F>,
+    mut ended: Result<F::Output, JoinError>,
+) {
     struct Overwrite<'a, F: Future>(&'a mut Stage<F>);
     impl<F: Future> Drop for Overwrite<'_, F> {
         fn drop(&mut self) {
