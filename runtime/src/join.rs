@@ -34,7 +34,6 @@ use crate::sched::status::{DropJoin, Join, Wake};
 /// assert_eq!(task.await.unwrap(), 2);
 /// # });
 /// ```
-#[must_use = "dropping a JoinHandle detaches the task; say `drop(..)` or `let _ =` if that is meant"]
 pub struct JoinHandle<T> {
     state: State,
     id: Id,

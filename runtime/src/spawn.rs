@@ -3,7 +3,6 @@
 use std::future::Future;
 use std::panic::Location;
 use std::pin::Pin;
-use std::ptr::NonNull;
 use std::task::{Context, Poll};
 
 use crate::join::JoinHandle;
@@ -57,9 +56,25 @@ where
     if sched.is_closing() {
         return JoinHandle::refused();
     }
-    let write = |cell: NonNull<u8>| Ops::<F>::write(cell, future);
-    // SAFETY: `Ops<F>` writes the body that its VTABLE is for; it is Send.
-    JoinHandle::new(unsafe { sched.newproc(&new_g::<F>(), write) })
+    let new = new_g::<F>();
+    // SAFETY: `Ops<F>` writes the body that its VTABLE is for, into a cell of its CLASS; it is Send.
+    unsafe {
+        match m::current().filter(|m| m.is_of(sched)) {
+            Some(m) => {
+                let m = m.enter();
+                let g = m.newproc(&new);
+                Ops::<F>::write(g, future);
+                m.submit(g);
+                JoinHandle::new(g)
+            }
+            None => {
+                let g = sched.newproc(&new);
+                Ops::<F>::write(g, future);
+                sched.submit(g);
+                JoinHandle::new(g)
+            }
+        }
+    }
 }
 
 #[track_caller]
@@ -100,9 +115,14 @@ where
         );
     };
     let m = m.enter();
-    let write = |cell: NonNull<u8>| Ops::<F>::write(cell, future);
-    // SAFETY: `Ops<F>` writes the body that its VTABLE is for; it stays on this thread.
-    JoinHandle::new(unsafe { m.newproc_local(&new_g::<F>(), write) })
+    // SAFETY: `Ops<F>` writes the body that its VTABLE is for, into a cell of its CLASS; it stays
+    // on this thread.
+    unsafe {
+        let g = m.newproc_local(&new_g::<F>());
+        Ops::<F>::write(g, future);
+        m.submit_local(g);
+        JoinHandle::new(g)
+    }
 }
 
 /// Lets others run: the task goes to the tail of its P's queue. Returns a future; nothing happens

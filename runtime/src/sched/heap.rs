@@ -132,7 +132,7 @@ impl Cache {
                 Some(cell) => cell,
                 None => self.refill(heap, i),
             },
-            Class::Large { .. } => heap.alloc(class),
+            Class::Large { .. } => heap.alloc(class).0, // a P allocates only before the end
         }
     }
 
@@ -203,9 +203,10 @@ impl Heap {
         self.central.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A cell for a thread that holds no P.
+    /// A cell for a thread that holds no P. Also whether it is the only one of a closed heap: then
+    /// it owns the scheduler, and the caller must count it.
     #[cold]
-    pub(super) fn alloc(&self, class: Class) -> NonNull<u8> {
+    pub(super) fn alloc(&self, class: Class) -> (NonNull<u8>, bool) {
         let mut central = self.lock();
         let cell = match class {
             Class::Slab(i) => central.take_one(i),
@@ -215,10 +216,12 @@ impl Heap {
                 cell
             }
         };
-        if let Some(n) = &mut central.remaining {
+        let closed = central.remaining.as_mut();
+        let first = closed.is_some_and(|n| {
             *n += 1;
-        }
-        cell
+            *n == 1
+        });
+        (cell, first)
     }
 
     /// Takes a dead cell back from a thread that holds no P. True: it was the last one of a

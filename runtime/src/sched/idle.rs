@@ -243,7 +243,10 @@ impl Sched {
             return;
         };
         let mut lists = self.idle.lock();
-        match self.take_p(&mut lists) {
+        // Under the lock that `start_closing` takes after it has set the bit: a thread that is
+        // started here is counted before the last one leaves.
+        let p = if self.is_closing() { None } else { self.take_p(&mut lists) };
+        match p {
             Some(p) => self.startm(lists, p),
             None => {
                 drop(lists);
@@ -303,10 +306,20 @@ impl Sched {
         }
     }
 
-    /// Takes back the P of a thread that goes on without one.
-    pub(super) fn put_p(&self, p: &'static P, empty: bool) {
+    /// Takes back the P of a thread that goes on without one. `outside`: it was counted only for
+    /// as long as it had it (`take_idle_p`).
+    pub(super) fn put_p(&self, p: &'static P, empty: bool, outside: bool) {
         let mut lists = self.idle.lock();
-        if empty {
+        if outside {
+            lists.threads -= 1;
+        }
+        if self.is_closing() {
+            let last = lists.threads == 0;
+            drop(lists);
+            if last {
+                self.finish();
+            }
+        } else if empty {
             self.idle.enlist_p(&mut lists, p);
             drop(lists);
             fence(Ordering::SeqCst); // RetireFence: as in `rest`
@@ -359,13 +372,20 @@ impl Sched {
         self.idle.end_backoff_early();
     }
 
-    /// An idle P for a thread that comes from outside, without searching.
+    /// An idle P for a thread that comes from outside, without searching. Until it gives it back
+    /// the thread counts as one that must leave before the runtime can end.
     pub(super) fn take_idle_p(&self) -> Option<&'static P> {
         // Relaxed: a look that spares the lock.
         if self.idle.counts().procs == 0 {
             return None;
         }
-        self.take_p(&mut self.idle.lock())
+        let mut lists = self.idle.lock();
+        if self.is_closing() {
+            return None;
+        }
+        let p = self.take_p(&mut lists)?;
+        lists.threads += 1;
+        Some(p)
     }
 
     /// An M for a thread from outside; given back with `put_outside_m`.

@@ -17,6 +17,7 @@
 //! `ended` set after its push and drains the queue itself.
 
 use std::io;
+use std::ptr::NonNull;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -24,7 +25,7 @@ use std::time::{Duration, Instant};
 use gort_netpoll::Netpoll;
 
 use super::g::{GRef, Runnable};
-use super::heap::Heap;
+use super::heap::{Class, Heap};
 use super::idle::Idle;
 use super::m::M;
 use super::p::P;
@@ -179,7 +180,7 @@ impl Sched {
     }
 
     /// Step 3: nothing runs here any more.
-    fn finish(&self) {
+    pub(super) fn finish(&self) {
         let m = self.take_outside_m();
         m.scoped(|| {
             m.cancel_all();
@@ -218,6 +219,16 @@ impl Sched {
             m.scoped(|| m.cancel_all());
             self.put_outside_m(m);
         }
+    }
+
+    /// A cell for a thread that holds no P here.
+    pub(super) fn alloc_outside(&self, class: Class) -> NonNull<u8> {
+        let (cell, first) = self.heap.alloc(class);
+        if first {
+            // SAFETY: the caller has a handle. The count is given to the last cell.
+            unsafe { Arc::increment_strong_count(self) };
+        }
+        cell
     }
 
     /// Frees a cell from a thread that holds no P here.

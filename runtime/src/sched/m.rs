@@ -16,7 +16,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::{HashSet, VecDeque};
 use std::ptr::NonNull;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
 
 use crossbeam_utils::CachePadded;
@@ -50,8 +50,7 @@ pub(crate) fn is_within(sched: &Sched) -> bool {
         if std::ptr::eq(here.sched(), sched) {
             return true;
         }
-        // SAFETY: `scoped` of the outer M has not returned.
-        m = unsafe { here.outer.get().as_ref() };
+        m = here.outer();
     }
     false
 }
@@ -84,6 +83,8 @@ pub(crate) struct M {
     pub(super) profit: Cell<Profit>,
     /// Woken Gs that must run on this M.
     inbox: AtomicPtr<G>,
+    /// Where the thread of an outside M sleeps; all Ms of one thread share it.
+    sleeper: Mutex<Arc<Note>>,
     /// Those of them that are runnable.
     pub(super) local_runq: RefCell<VecDeque<Runnable>>,
     /// Local tasks that live here, by address, with a reference each.
@@ -99,6 +100,15 @@ pub(crate) struct M {
 unsafe impl Sync for M {}
 // SAFETY: an M is created by one thread and then run by another.
 unsafe impl Send for M {}
+
+/// Makes the thread the M that it was.
+struct Restore(*const M);
+
+impl Drop for Restore {
+    fn drop(&mut self) {
+        CURRENT.set(self.0);
+    }
+}
 
 /// Inside the core; leaving it again when dropped. See `M::enter`.
 pub(crate) struct Entered<'a> {
@@ -136,6 +146,7 @@ impl M {
             yielded: Cell::new(false),
             profit: Cell::new(Profit::default()),
             inbox: AtomicPtr::default(),
+            sleeper: Mutex::default(),
             local_runq: RefCell::default(),
             locals: RefCell::default(),
             outside: Cell::new(false),
@@ -145,12 +156,6 @@ impl M {
 
     /// Makes the calling thread this M while `f` runs, inside the core.
     pub(super) fn scoped<R>(&self, f: impl FnOnce() -> R) -> R {
-        struct Restore(*const M);
-        impl Drop for Restore {
-            fn drop(&mut self) {
-                CURRENT.set(self.0);
-            }
-        }
         let outer = CURRENT.replace(self);
         let _restore = Restore(outer);
         self.outer.set(outer);
@@ -163,6 +168,12 @@ impl M {
     pub(crate) fn sched<'a>(&self) -> &'a Sched {
         // SAFETY: Ms are kept by their scheduler.
         unsafe { self.sched.as_ref() }
+    }
+
+    /// Whether this M belongs to `sched`.
+    #[inline]
+    pub(crate) fn is_of(&self, sched: &Sched) -> bool {
+        std::ptr::eq(self.sched.as_ptr(), sched)
     }
 
     /// Enters the core from user code; nested entries are fine.
@@ -260,17 +271,26 @@ impl M {
         self.outside.get()
     }
 
+    /// This M serves a `block_on` of the calling thread from now on.
     pub(super) fn set_outside(&self) {
+        thread_local!(static SLEEPER: Arc<Note> = Arc::default());
         self.outside.set(true);
+        // A thread that is being torn down sleeps on a note of this call's own.
+        let sleeper = SLEEPER.try_with(Arc::clone).unwrap_or_default();
+        *self.sleeper.lock().unwrap_or_else(PoisonError::into_inner) = sleeper;
     }
 
-    /// Another owner; every M is in an `Arc` (`Sched::new_m`).
-    pub(super) fn arc(&self) -> Arc<M> {
-        // SAFETY: `self` came from `Arc::new` and is alive.
-        unsafe {
-            Arc::increment_strong_count(self);
-            Arc::from_raw(self)
-        }
+    /// The M that this thread was before it became this one.
+    pub(super) fn outer<'a>(&self) -> Option<&'a M> {
+        // SAFETY: `scoped` of the outer M has not returned.
+        unsafe { self.outer.get().as_ref() }
+    }
+
+    /// Makes the calling thread this M, one of its outer ones, again while `f` runs.
+    pub(super) fn resumed<R>(&self, f: impl FnOnce() -> R) -> R {
+        let _restore = Restore(CURRENT.replace(self));
+        let _entered = self.enter();
+        f()
     }
 
     /// The running task goes to the tail of its queue when it stops.
@@ -317,8 +337,15 @@ impl M {
 
     /// Queues a G that lives here, from any thread, and wakes this M.
     pub(super) fn push_resident(&self, g: Runnable) {
+        // Before the push: after it the `block_on` here may end.
+        let sleeper = self.sleeper();
         push_link(&self.inbox, g.into_g());
-        self.note.wake();
+        sleeper.wake();
+    }
+
+    /// Where this M's thread sleeps.
+    pub(super) fn sleeper(&self) -> Arc<Note> {
+        self.sleeper.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Passes on what has come for this M. Its own thread only.

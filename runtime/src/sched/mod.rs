@@ -21,6 +21,8 @@ pub(crate) mod g;
 pub(crate) mod heap;
 #[cfg(not(loom))]
 mod idle;
+#[cfg(all(test, loom))]
+mod idle_model;
 #[cfg(not(loom))]
 pub(crate) mod life;
 #[cfg(not(loom))]
@@ -31,17 +33,23 @@ pub(crate) mod outside;
 mod p;
 #[cfg(not(loom))]
 mod runq;
+#[cfg(all(test, loom))]
+mod runq_model;
 #[cfg(not(loom))]
 pub(crate) mod schedule;
 #[cfg(not(loom))]
 pub(crate) mod stats;
 pub(crate) mod status;
+#[cfg(all(test, loom))]
+mod status_model;
 #[cfg(not(loom))]
 mod steal;
 #[cfg(not(loom))]
 mod sysmon;
 #[cfg(not(loom))]
 pub(crate) mod timers;
+#[cfg(all(test, loom))]
+mod timers_model;
 
 #[cfg(not(loom))]
 pub(crate) use life::Sched;

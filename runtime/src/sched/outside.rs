@@ -10,7 +10,6 @@ use std::cell::Cell;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, Location, catch_unwind, resume_unwind};
 use std::pin::pin;
-use std::ptr::NonNull;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering, fence};
 use std::task::{Context, Poll, Wake, Waker};
@@ -23,11 +22,12 @@ use super::stats::bump;
 use super::status::{Status, Wake as Woken};
 use super::timers::{Closed, TimerId, Timers};
 use crate::util::clock;
+use crate::util::note::Note;
 
 /// Local tasks run between two looks at the root.
 const LOCAL_BATCH: usize = 61;
 
-/// A new G: its body is written by `write` before it is published.
+/// What a new G's header says.
 pub(crate) struct NewG {
     pub(crate) vtable: &'static VTable,
     pub(crate) class: Class,
@@ -35,46 +35,31 @@ pub(crate) struct NewG {
 }
 
 impl Sched {
-    /// Creates a G and queues it. Go: newproc. The runtime is not closing.
+    /// A cell for a G that this thread, which holds no P here, is about to create. Go: newproc.
+    /// The caller writes the body, then calls `submit`.
+    #[cold]
+    pub(crate) fn newproc(&self, new: &NewG) -> GRef {
+        self.make(new, std::ptr::null())
+    }
+
+    /// Publishes and queues a G from `newproc`.
     ///
     /// # Safety
-    /// `write` initialises the body for `vtable` in the cell, which is of `class`; the body may
-    /// run on any thread.
-    pub(crate) unsafe fn newproc(&self, new: &NewG, write: impl FnOnce(NonNull<u8>)) -> GRef {
-        match m::current() {
-            Some(m) if std::ptr::eq(m.sched(), self) => {
-                // SAFETY: passed on.
-                unsafe { m.enter().newproc(new, write) }
-            }
-            // SAFETY: passed on.
-            _ => unsafe { self.newproc_outside(new, write) },
-        }
-    }
-
-    /// # Safety
-    /// As `newproc`.
+    /// The body has been written; it may run on any thread. Called once.
     #[cold]
-    unsafe fn newproc_outside(&self, new: &NewG, write: impl FnOnce(NonNull<u8>)) -> GRef {
-        // SAFETY: passed on.
-        let g = unsafe { self.make(new, std::ptr::null(), write) };
+    pub(crate) unsafe fn submit(&self, g: GRef) {
+        g.status().publish(Status::spawned());
         // SAFETY: just made.
         self.inject(unsafe { Runnable::claim(g) });
-        g
     }
 
-    /// # Safety
-    /// As `newproc`; with a `home`, the body may be bound to that M's thread.
-    unsafe fn make(&self, new: &NewG, home: *const M, write: impl FnOnce(NonNull<u8>)) -> GRef {
+    fn make(&self, new: &NewG, home: *const M) -> GRef {
         // Relaxed twice: uniqueness, statistics.
         let id = self.ids.fetch_add(1, Ordering::Relaxed);
         self.outside.spawns.fetch_add(1, Ordering::Relaxed);
-        let cell = self.heap.alloc(new.class);
+        let cell = self.alloc_outside(new.class);
         // SAFETY: the cell is fresh and of the class.
-        let g =
-            unsafe { GRef::init(cell, self, new.vtable, id, new.class, home, new.spawned_at) };
-        write(cell);
-        g.status().publish(Status::spawned());
-        g
+        unsafe { GRef::init(cell, self, new.vtable, id, new.class, home, new.spawned_at) }
     }
 
     /// Arms a timer at this thread's P, or at some P.
@@ -120,13 +105,7 @@ impl Sched {
     pub(crate) fn block_on<F: Future>(self: &Arc<Sched>, future: F) -> F::Output {
         match m::current() {
             // The thread blocks, so its P goes to somebody else; what lives here goes on.
-            Some(m) if m.is_outside() && std::ptr::eq(m.sched(), &**self) => {
-                let entered = m.enter();
-                m.handoffp();
-                let output = m.run_root(future);
-                drop(entered);
-                output
-            }
+            Some(m) if m.is_outside() && m.is_of(self) => m.enter().nested(|m| m.run_root(future)),
             outer => {
                 if let Some(m) = outer {
                     m.enter().handoffp();
@@ -147,7 +126,7 @@ impl Sched {
 
 /// Wakes the thread of a `block_on`.
 struct Root {
-    m: Arc<M>,
+    sleeper: Arc<Note>,
     ready: AtomicBool,
 }
 
@@ -159,29 +138,38 @@ impl Wake for Root {
     fn wake_by_ref(self: &Arc<Root>) {
         // Release: pairs with the Acquire in `run_root`.
         self.ready.store(true, Ordering::Release);
-        self.m.note.wake();
+        self.sleeper.wake();
     }
 }
 
 impl M {
-    /// # Safety
-    /// As `Sched::newproc`.
+    /// As `Sched::newproc`, from this M's P if it holds one.
     #[inline]
-    unsafe fn newproc(&self, new: &NewG, write: impl FnOnce(NonNull<u8>)) -> GRef {
+    pub(crate) fn newproc(&self, new: &NewG) -> GRef {
         let sched = self.sched();
-        // SAFETY: passed on.
-        let Some(p) = self.p() else { return unsafe { sched.newproc_outside(new, write) } };
+        let Some(p) = self.p() else { return sched.newproc(new) };
         // SAFETY: this M holds the P, inside the core.
         let local = unsafe { p.local() };
         let cell = local.cache.alloc(&sched.heap, new.class);
         let id = local.new_id(&sched.ids);
-        // SAFETY: the cell is fresh and of the class.
-        let g = unsafe {
-            GRef::init(cell, sched, new.vtable, id, new.class, std::ptr::null(), new.spawned_at)
-        };
-        write(cell);
-        g.status().publish(Status::spawned());
+        let (class, home) = (new.class, std::ptr::null());
         bump(&p.counters.spawns);
+        // SAFETY: the cell is fresh and of the class.
+        unsafe { GRef::init(cell, sched, new.vtable, id, class, home, new.spawned_at) }
+    }
+
+    /// Publishes and queues a G from `newproc`.
+    ///
+    /// # Safety
+    /// As `Sched::submit`.
+    #[inline]
+    pub(crate) unsafe fn submit(&self, g: GRef) {
+        let sched = self.sched();
+        // SAFETY: passed on.
+        let Some(p) = self.p() else { return unsafe { sched.submit(g) } };
+        g.status().publish(Status::spawned());
+        // SAFETY: this M holds the P, inside the core.
+        let local = unsafe { p.local() };
         let hungry = sched.idle.counts().is_hungry();
         // SAFETY: just made.
         local.push_fresh(unsafe { Runnable::claim(g) }, hungry);
@@ -189,48 +177,79 @@ impl M {
         if hungry {
             sched.wakep();
         }
-        g
     }
 
-    /// Creates a G that stays on this thread. The M is an outside one.
+    /// A cell for a G that stays on this thread. The M is an outside one.
+    pub(crate) fn newproc_local(&self, new: &NewG) -> GRef {
+        self.sched().make(new, self)
+    }
+
+    /// Publishes and queues a G from `newproc_local`.
     ///
     /// # Safety
-    /// As `Sched::newproc`, but the body may be bound to this thread.
-    pub(crate) unsafe fn newproc_local(
-        &self,
-        new: &NewG,
-        write: impl FnOnce(NonNull<u8>),
-    ) -> GRef {
-        // SAFETY: passed on; the home is this M.
-        let g = unsafe { self.sched().make(new, self, write) };
+    /// As `Sched::submit`, but the body may be bound to this thread.
+    pub(crate) unsafe fn submit_local(&self, g: GRef) {
+        g.status().publish(Status::spawned());
         g.status().add_ref(); // the list's
         self.locals.borrow_mut().insert(g.as_raw());
         // SAFETY: just made.
         self.push_resident(unsafe { Runnable::claim(g) });
-        g
     }
 
     /// Polls a root and this thread's residents until the root has ended.
     fn run_root<F: Future>(&self, future: F) -> F::Output {
         let mut future = pin!(future);
-        let root = Arc::new(Root { m: self.arc(), ready: AtomicBool::new(true) });
+        let root = Arc::new(Root { sleeper: self.sleeper(), ready: AtomicBool::new(true) });
         let waker = Waker::from(root.clone());
-        let output = loop {
+        loop {
+            self.borrowp();
             // Acquire: pairs with the Release in `wake_by_ref`.
             let woken = root.ready.swap(false, Ordering::Acquire);
-            if woken && let Poll::Ready(output) = self.poll_root(future.as_mut(), &waker) {
-                break output;
+            let polled = if woken { self.poll_root(future.as_mut(), &waker) } else { Poll::Pending };
+            let ran = polled.is_pending() && self.run_residents();
+            // After each round, also when there is more to do here: what else is queued at the P
+            // must not wait for it.
+            self.handoffp();
+            match polled {
+                Poll::Ready(Ok(output)) => return output,
+                Poll::Ready(Err(payload)) => resume_unwind(payload),
+                Poll::Pending if woken || ran || self.run_outer_residents() => {}
+                Poll::Pending => root.sleeper.sleep(),
             }
-            if !self.run_residents() && !woken {
-                self.handoffp();
-                self.note.sleep();
-            }
-        };
-        self.handoffp();
-        match output {
-            Ok(output) => output,
-            Err(payload) => resume_unwind(payload),
         }
+    }
+
+    /// Holds an idle P for a round, if there is one.
+    fn borrowp(&self) {
+        if let Some(p) = self.sched().take_idle_p() {
+            self.acquirep(p);
+        }
+    }
+
+    /// Runs `f`, which blocks, inside a poll: what the interrupted G has noted here is kept.
+    fn nested<R>(&self, f: impl FnOnce(&M) -> R) -> R {
+        let (g, yielded) = (self.curg(), self.take_yielded());
+        self.handoffp();
+        let result = f(self);
+        self.set_curg(g);
+        if yielded {
+            self.set_yielded();
+        }
+        result
+    }
+
+    /// The Gs that live on this thread by an outer `block_on` go on too; the inner future may wait
+    /// for one of them.
+    fn run_outer_residents(&self) -> bool {
+        let mut any = false;
+        let mut outer = self.outer();
+        while let Some(m) = outer {
+            if m.is_outside() {
+                any |= m.resumed(|| m.nested(M::run_residents));
+            }
+            outer = m.outer();
+        }
+        any
     }
 
     fn poll_root<F: Future>(
@@ -238,11 +257,6 @@ impl M {
         future: std::pin::Pin<&mut F>,
         waker: &Waker,
     ) -> Poll<std::thread::Result<F::Output>> {
-        if self.p().is_none()
-            && let Some(p) = self.sched().take_idle_p()
-        {
-            self.acquirep(p);
-        }
         self.begin_slice();
         self.leave();
         let mut cx = Context::from_waker(waker);
@@ -292,7 +306,7 @@ impl M {
             }
             // What somebody is just waking arrives in a moment.
             while !self.run_residents() && !self.locals.borrow().is_empty() {
-                self.note.sleep();
+                self.sleeper().sleep();
             }
         }
     }
@@ -301,9 +315,10 @@ impl M {
     pub(super) fn handoffp(&self) {
         let Some(p) = self.p() else { return };
         // SAFETY: this M holds the P, inside the core.
-        let empty = unsafe { p.local() }.is_empty();
-        p.counters.set_hidden(0);
+        let local = unsafe { p.local() };
+        let empty = local.is_empty();
+        p.counters.set_hidden(local.hidden());
         self.releasep();
-        self.sched().put_p(p, empty);
+        self.sched().put_p(p, empty, self.is_outside());
     }
 }

@@ -319,13 +319,22 @@ impl Local {
         self.fresh.drain(..n).filter_map(Fresh::run)
     }
 
-    /// Queues a spawn. `hungry`: somebody looks for work.
+    /// Queues a spawn. `hungry`: somebody looks for work, and is shown the oldest one.
     #[inline]
     pub(super) fn push_fresh(&mut self, g: Runnable, hungry: bool) {
-        if hungry && self.shared.shown.len() < SHOWN_MAX {
-            self.shared.shown.push(g);
-        } else {
-            self.fresh.push_back(Fresh::Run(g));
+        self.fresh.push_back(Fresh::Run(g));
+        if hungry {
+            self.show_oldest();
+        }
+    }
+
+    #[cold]
+    fn show_oldest(&mut self) {
+        if self.shared.shown.len() < SHOWN_MAX {
+            let oldest = self.take_front(1).next();
+            if let Some(g) = oldest {
+                self.shared.shown.push(g);
+            }
         }
     }
 

@@ -79,7 +79,10 @@ impl M {
 
     fn stopped(&self, g: GRef, stopped: Stopped) {
         match stopped {
-            Stopped::Done => self.complete(g),
+            Stopped::Done => {
+                self.take_yielded(); // of a wait that it did not wait for
+                self.complete(g);
+            }
             // The status word stays as it is: the G was owned and goes on to be.
             Stopped::Parked if self.take_yielded() => self.requeue(g),
             Stopped::Parked => match g.status().park() {

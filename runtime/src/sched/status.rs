@@ -30,8 +30,8 @@
 //! and completion then takes two steps (first `DONE`, which freezes the field,
 //! then the field, then the reference).
 //!
-//! The model below checks wake, park, completion, abort, join and both drops
-//! against each other.
+//! `status_model.rs` checks wake, park, completion, abort, join, both drops and
+//! the walk over all cells against each other.
 
 use crate::util::sync::atomic::{AtomicU64, Ordering};
 
@@ -337,12 +337,10 @@ impl Status {
             if output && s & JOIN == 0 {
                 return Complete::DropOutput;
             }
-            if s < 2 * REF {
-                self.acquire();
-                return Complete::Free;
-            }
             let done = (s & !(OWNED | NOTIFIED)) | DONE;
             let (next, after) = match s & (WAKER | REPLACED) {
+                // Not without the exchange: until DONE is there, `try_ref` may find the cell.
+                _ if s < 2 * REF => (done, Complete::Free),
                 0 | REPLACED => (done - REF, Complete::Nothing),
                 WAKER => {
                     copy();

@@ -4,9 +4,9 @@ use std::alloc::Layout;
 use std::any::Any;
 use std::cell::UnsafeCell;
 use std::future::Future;
+use std::mem::ManuallyDrop;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
-use std::ptr::NonNull;
 use std::task::{Context, Poll};
 
 use super::waker;
@@ -14,18 +14,17 @@ use crate::join::JoinError;
 use crate::sched::g::{G, GRef, Stopped, VTable};
 use crate::sched::heap::Class;
 
-/// The cell of a task.
+/// The cell of a task. What the body holds follows from the status word and
+/// the handle: the future until it ends, then the output until it is taken.
 #[repr(C)]
 struct Task<F: Future> {
     g: G,
-    stage: UnsafeCell<Stage<F>>,
+    body: UnsafeCell<Body<F>>,
 }
 
-/// What the body is at the moment.
-enum Stage<F: Future> {
-    Running(F),
-    Ended(Result<F::Output, JoinError>),
-    Taken,
+union Body<F: Future> {
+    _future: ManuallyDrop<F>,
+    _output: ManuallyDrop<Result<F::Output, JoinError>>,
 }
 
 /// The operations of a task whose future is `F`.
@@ -44,100 +43,78 @@ impl<F: Future> Ops<F> {
         type_name: std::any::type_name::<F>,
     };
 
-    /// Writes the body into a fresh cell of `CLASS`.
-    #[inline]
-    pub(crate) fn write(cell: NonNull<u8>, future: F) {
-        let task = cell.cast::<Task<F>>().as_ptr();
-        // SAFETY: the cell is fresh, and large enough for the class.
-        unsafe { (&raw mut (*task).stage).write(UnsafeCell::new(Stage::Running(future))) };
-    }
-
-    /// The body.
+    /// Writes the body of a new task.
     ///
     /// # Safety
-    /// `g` is a task of this type, the caller owns its body, and has no other reference to it.
-    unsafe fn stage<'a>(g: GRef) -> &'a mut Stage<F> {
-        // SAFETY: the contract above.
-        unsafe { &mut *(*g.cell().cast::<Task<F>>().as_ptr()).stage.get() }
+    /// `g` is of `CLASS`, has not been published, and the caller has it alone.
+    #[inline(always)]
+    pub(crate) unsafe fn write(g: GRef, future: F) {
+        // SAFETY: the cell is the caller's and large enough.
+        unsafe { Self::future(g).write(future) };
+    }
+
+    fn body(g: GRef) -> *mut Body<F> {
+        let task = g.cell().cast::<Task<F>>().as_ptr();
+        // SAFETY: only the address is computed, inside the cell.
+        unsafe { UnsafeCell::raw_get(&raw const (*task).body) }
+    }
+
+    fn future(g: GRef) -> *mut F {
+        Self::body(g).cast()
+    }
+
+    fn output(g: GRef) -> *mut Result<F::Output, JoinError> {
+        Self::body(g).cast()
     }
 
     unsafe fn resume(g: GRef) -> Stopped {
-        // SAFETY: the caller owns the G.
-        let stage = unsafe { Self::stage(g) };
-        let Stage::Running(future) = stage else { unreachable!("the body has ended") };
+        // SAFETY: the caller owns the body, which is still the future; it does not move, and is
+        // dropped in place.
+        let future = unsafe { Pin::new_unchecked(&mut *Self::future(g)) };
         let waker = waker::borrowed(g);
         let mut cx = Context::from_waker(&waker);
-        // SAFETY: the cell does not move, and the future is dropped in place.
-        let future = unsafe { Pin::new_unchecked(future) };
         let ended = match catch_unwind(AssertUnwindSafe(|| future.poll(&mut cx))) {
             Ok(Poll::Pending) => return Stopped::Parked,
             Ok(Poll::Ready(output)) => Ok(output),
             Err(payload) => Err(panicked(g, payload)),
         };
-        replace(g, stage, ended);
+        // SAFETY: as above.
+        unsafe { Self::end(g, ended) };
         Stopped::Done
     }
 
     unsafe fn cancel(g: GRef) {
-        // SAFETY: the caller owns the G.
-        let stage = unsafe { Self::stage(g) };
-        replace(g, stage, Err(JoinError::cancelled(g.id())));
+        // SAFETY: the caller owns the body, which is still the future.
+        unsafe { Self::end(g, Err(JoinError::cancelled(g.id()))) };
+    }
+
+    /// Drops the future and stores what it came to. A panic in its drop counts as its panic.
+    ///
+    /// # Safety
+    /// The caller owns the body, which is still the future.
+    unsafe fn end(g: GRef, mut ended: Result<F::Output, JoinError>) {
+        if std::mem::needs_drop::<F>() {
+            // SAFETY: the future is not used again.
+            let drop = || unsafe { Self::future(g).drop_in_place() };
+            if let Err(payload) = catch_unwind(AssertUnwindSafe(drop)) {
+                // The output, if there is one, is lost to the panic, and may panic in turn.
+                let output = std::mem::replace(&mut ended, Err(panicked(g, payload)));
+                quietly(AssertUnwindSafe(|| std::mem::drop(output)));
+            }
+        }
+        // SAFETY: the body is the caller's, and empty now.
+        unsafe { Self::output(g).write(ended) };
     }
 
     unsafe fn drop_output(g: GRef) {
-        // SAFETY: the caller owns the output.
-        let stage = unsafe { Self::stage(g) };
-        let output = std::mem::replace(stage, Stage::Taken);
-        quietly(AssertUnwindSafe(|| drop(output)));
+        // SAFETY: the caller owns the output, which is there.
+        quietly(AssertUnwindSafe(|| unsafe { Self::output(g).drop_in_place() }));
     }
 
     unsafe fn take_output(g: GRef, to: *mut ()) {
-        // SAFETY: the caller owns the output, and passes a place for it.
-        let stage = unsafe { Self::stage(g) };
-        let Stage::Ended(output) = std::mem::replace(stage, Stage::Taken) else {
-            panic!("JoinHandle polled after it was ready");
-        };
-        // SAFETY: as above.
-        unsafe { to.cast::<Result<F::Output, JoinError>>().write(output) };
+        // SAFETY: the caller owns the output, which is there, and passes a place for it.
+        unsafe { Self::output(g).copy_to_nonoverlapping(to.cast(), 1) };
     }
-}
-
-/// Drops the future in place and stores what it came to.
-#[inline]
-fn replace<F: Future>(g: GRef, stage: &mut Stage<F>, ended: Result<F::Output, JoinError>) {
-    if std::mem::needs_drop::<F>() {
-        return replace_dropping(g, stage, ended);
-    }
-    // SAFETY: a future without a destructor may be overwritten.
-    unsafe { std::ptr::write(stage, Stage::Ended(ended)) };
-}
-
-/// As `replace`. A panic in the future's drop counts as its panic.
-fn replace_dropping<F: Future>(
-    g: GRef,
-    stage: &mut Stage<F>,
-    mut ended: Result<F::Output, JoinError>,
-) {
-    struct Overwrite<'a, F: Future>(&'a mut Stage<F>);
-    impl<F: Future> Drop for Overwrite<'_, F> {
-        fn drop(&mut self) {
-            // SAFETY: the old value has just been dropped, or its drop has panicked; it must not
-            // be dropped again.
-            unsafe { std::ptr::write(self.0, Stage::Taken) };
-        }
-    }
-    let dropped = catch_unwind(AssertUnwindSafe(|| {
-        let place = Overwrite(stage);
-        // SAFETY: `place` overwrites the value without dropping it again.
-        unsafe { std::ptr::drop_in_place(&raw mut *place.0) };
-    }));
-    if let Err(payload) = dropped {
-        let error = panicked(g, payload);
-        // The output, if there is one, is lost to the panic, and may panic in turn.
-        let output = std::mem::replace(&mut ended, Err(error));
-        quietly(AssertUnwindSafe(|| drop(output)));
-    }
-    *stage = Stage::Ended(ended);
 }
 
 #[cold]
