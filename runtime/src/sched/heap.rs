@@ -124,6 +124,11 @@ impl Cache {
         Cache { lists: [Chain::EMPTY; SIZES.len()] }
     }
 
+    /// Cells on the lists.
+    pub(super) fn len(&self) -> usize {
+        self.lists.iter().map(|list| list.len).sum()
+    }
+
     /// A cell whose status word is 0 and whose other bytes are anything.
     #[inline]
     pub(super) fn alloc(&mut self, heap: &Heap, class: Class) -> NonNull<u8> {
@@ -165,6 +170,8 @@ pub(super) struct Heap {
 struct Central {
     classes: [Free; SIZES.len()],
     slabs: Vec<Slab>,
+    /// Cells that have been carved.
+    carved: usize,
     large: HashSet<GPtr>,
     /// Set by `close`: the cells that are still in use.
     remaining: Option<usize>,
@@ -195,7 +202,7 @@ impl Heap {
     pub(super) fn new() -> Heap {
         let classes = std::array::from_fn(|_| Free::default());
         let central =
-            Central { classes, slabs: Vec::new(), large: HashSet::new(), remaining: None };
+            Central { classes, slabs: Vec::new(), carved: 0, large: HashSet::new(), remaining: None };
         Heap { central: Mutex::new(central) }
     }
 
@@ -261,7 +268,7 @@ impl Heap {
         let cells: Vec<(usize, usize, usize)> = {
             let central = self.lock();
             let large = central.large.iter().map(|p| (p.0.as_ptr().expose_provenance(), 1, 1));
-            central.carved().chain(large).collect()
+            central.cells().chain(large).collect()
         };
         for (first, size, count) in cells {
             for i in 0..count {
@@ -273,16 +280,12 @@ impl Heap {
         }
     }
 
-    /// No P is left: from now on every free is counted. Returns the cells still in use.
-    pub(super) fn close(&self) -> usize {
+    /// No P is left, and `cached` cells are on their free lists: from now on every free is counted.
+    /// Returns the cells still in use, or about to be used by a spawn from outside.
+    pub(super) fn close(&self, cached: usize) -> usize {
         let mut central = self.lock();
-        let mut live = central.large.len();
-        for (first, size, count) in central.carved() {
-            for i in 0..count {
-                let g = GRef::from_raw(std::ptr::with_exposed_provenance(first + i * size));
-                live += usize::from(g.status().is_live());
-            }
-        }
+        let free: usize = central.classes.iter().map(Free::len).sum();
+        let live = central.large.len() + central.carved - free - cached;
         central.remaining = Some(live);
         live
     }
@@ -295,7 +298,7 @@ impl Heap {
 
 impl Central {
     /// First cell, cell size and number of cells of each slab that has been carved.
-    fn carved(&self) -> impl Iterator<Item = (usize, usize, usize)> {
+    fn cells(&self) -> impl Iterator<Item = (usize, usize, usize)> {
         self.slabs.iter().map(|slab| {
             let base = slab.base.as_ptr().expose_provenance();
             (base, slab.size, SLAB / slab.size)
@@ -324,7 +327,9 @@ impl Central {
             free.fresh = (start, start + SLAB / size * size);
             self.slabs.push(Slab { base, size });
         }
-        free.carve(size)
+        let chain = free.carve(size);
+        self.carved += chain.len;
+        chain
     }
 }
 
@@ -334,6 +339,10 @@ impl Free {
         if self.loose.len >= CHAIN {
             self.chains.push(std::mem::take(&mut self.loose));
         }
+    }
+
+    fn len(&self) -> usize {
+        self.loose.len + self.chains.iter().map(|chain| chain.len).sum::<usize>()
     }
 
     /// The next cells of the current slab, linked in address order.

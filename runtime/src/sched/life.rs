@@ -203,7 +203,9 @@ impl Sched {
     fn close_heap(&self) {
         // SAFETY: the count is given to the last cell (`free_outside`), or taken back below.
         unsafe { Arc::increment_strong_count(self) };
-        if self.heap.close() == 0 {
+        // SAFETY: nobody holds a P any more, and nobody will.
+        let cached = self.ps.iter().map(|p| unsafe { p.local() }.cache.len()).sum();
+        if self.heap.close(cached) == 0 {
             // SAFETY: taken above; the caller holds another.
             unsafe { Arc::decrement_strong_count(self) };
         }

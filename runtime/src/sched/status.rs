@@ -193,12 +193,6 @@ impl Status {
         }
     }
 
-    /// Whether this cell is in use.
-    pub(crate) fn is_live(&self) -> bool {
-        // Relaxed: statistics, or read where nothing else runs.
-        self.0.load(Ordering::Relaxed) >= REF
-    }
-
     /// One more reference, from one that the caller holds.
     pub(crate) fn add_ref(&self) {
         // Relaxed: a reference is passed on by whatever passes the pointer on.

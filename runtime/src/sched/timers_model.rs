@@ -1,14 +1,13 @@
 //! loom models of one timer: a twin of `timers.rs` with two slots and entries in a list.
 //!
-//! The lock is a byte, so what can go wrong lies between its sections: a timer that is stopped
+//! The lock is a mutex here; what can go wrong lies between its sections: a timer that is stopped
 //! and fires, a waker used twice or by the slot's next life, a deadline that nobody publishes.
 
-use loom::cell::UnsafeCell;
-use loom::sync::Arc;
-use loom::sync::atomic::{AtomicBool, AtomicU64};
+use loom::sync::atomic::AtomicU64;
+use loom::sync::{Arc, Mutex};
 use loom::thread;
 use std::sync::atomic::AtomicUsize as Count;
-use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use std::sync::atomic::Ordering::Relaxed;
 
 const NEVER: u64 = u64::MAX;
 const WAKERS: usize = 4;
@@ -38,8 +37,7 @@ struct Heap {
 
 struct Timers {
     earliest: AtomicU64,
-    locked: AtomicBool,
-    heap: UnsafeCell<Heap>,
+    heap: Mutex<Heap>,
     woken: [Count; WAKERS],
     dropped: [Count; WAKERS],
 }
@@ -50,21 +48,14 @@ impl Timers {
         let heap = Heap { free: (0..slots).collect(), ..Heap::default() };
         Arc::new(Timers {
             earliest: AtomicU64::new(NEVER),
-            locked: AtomicBool::new(false),
-            heap: UnsafeCell::new(heap),
+            heap: Mutex::new(heap),
             woken: Default::default(),
             dropped: Default::default(),
         })
     }
 
     fn with<R>(&self, f: impl FnOnce(&mut Heap) -> R) -> R {
-        while self.locked.swap(true, Acquire) {
-            thread::yield_now();
-        }
-        // SAFETY: loom checks it: the lock is held.
-        let result = self.heap.with_mut(|heap| f(unsafe { &mut *heap }));
-        self.locked.store(false, Release);
-        result
+        f(&mut self.heap.lock().unwrap())
     }
 
     fn publish(&self, heap: &Heap) {
@@ -122,7 +113,6 @@ impl Timers {
                 wakers
             });
             self.wake(wakers);
-            thread::yield_now();
         }
     }
 
