@@ -195,6 +195,7 @@ impl<T> fmt::Debug for JoinHandle<T> {
         let mut s = f.debug_struct("JoinHandle");
         s.field("id", &self.id.0).field("finished", &self.is_finished());
         if let State::Live(g) = self.state {
+            s.field("name", &g.sched().name_of(g));
             s.field("task", &(g.vtable().type_name)());
             s.field("spawned_at", &format_args!("{}", g.spawned_at()));
         }

@@ -60,6 +60,9 @@ mod spawn;
 pub mod task;
 #[cfg(all(not(loom), feature = "time"))]
 pub mod time;
+#[cfg(not(loom))]
+#[allow(unsafe_code)] // see the ledger above
+mod stack;
 #[allow(unsafe_code)] // see the ledger above
 mod util;
 
@@ -73,7 +76,7 @@ mod exports {
         Builder, EnterGuard, Handle, PanicPolicy, Runtime, Wait, block_on,
     };
     pub use crate::sched::stats::{Metrics, ProcMetrics};
-    pub use crate::spawn::{YieldNow, spawn, spawn_local, yield_now};
+    pub use crate::spawn::{YieldNow, go, spawn, spawn_local, yield_now};
 
     /// Runs an `async fn main` on a runtime of its own.
     ///

@@ -5,6 +5,7 @@ use std::fmt;
 use std::future::{Future, IntoFuture};
 use std::io;
 use std::marker::PhantomData;
+use std::panic::resume_unwind;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -15,7 +16,8 @@ use crate::sched::Sched;
 use crate::sched::life::Config;
 use crate::sched::m;
 use crate::sched::stats::Metrics;
-use crate::spawn::spawn_on;
+use crate::spawn::{Stack, go_on, spawn_on};
+use crate::task::goroutine;
 
 /// More Ps than any machine has threads; each costs some kilobytes.
 const PROCS_MAX: usize = 4096;
@@ -149,7 +151,10 @@ impl Runtime {
     /// # Panics
     /// A panic of the future comes out of this call.
     pub fn block_on<F: IntoFuture>(&self, future: F) -> F::Output {
-        self.handle.sched.block_on(future.into_future())
+        match goroutine::current() {
+            Some(g) => goroutine::wait(g, future.into_future()),
+            None => self.handle.sched.block_on(future.into_future()),
+        }
     }
 
     /// Starts a task here. See [`spawn`](crate::spawn).
@@ -160,6 +165,33 @@ impl Runtime {
         F::Output: Send + 'static,
     {
         self.handle.spawn(future)
+    }
+
+    /// Starts a goroutine here. See [`go`](crate::go).
+    #[track_caller]
+    pub fn go<F, T>(&self, f: F) -> JoinHandle<T>
+    where
+        F: FnOnce() -> T + Send + 'static,
+        T: Send + 'static,
+    {
+        self.handle.go(f)
+    }
+
+    /// Runs `f` as a goroutine and blocks the calling thread until it has ended.
+    ///
+    /// # Panics
+    /// A panic of `f` comes out of this call.
+    #[track_caller]
+    pub fn run<F, T>(&self, f: F) -> T
+    where
+        F: FnOnce() -> T + Send + 'static,
+        T: Send + 'static,
+    {
+        match self.block_on(self.go(f)) {
+            Ok(output) => output,
+            Err(error) if error.is_panic() => resume_unwind(error.into_panic()),
+            Err(error) => panic!("`Runtime::run`: {error}"),
+        }
     }
 
     /// A handle to spawn from anywhere.
@@ -235,7 +267,17 @@ impl Handle {
         F: Future + Send + 'static,
         F::Output: Send + 'static,
     {
-        spawn_on(&self.sched, future)
+        spawn_on(&self.sched, None, future)
+    }
+
+    /// Starts a goroutine there. See [`go`](crate::go).
+    #[track_caller]
+    pub fn go<F, T>(&self, f: F) -> JoinHandle<T>
+    where
+        F: FnOnce() -> T + Send + 'static,
+        T: Send + 'static,
+    {
+        go_on(&self.sched, Stack::default(), None, f)
     }
 
     /// Makes this the current runtime of the calling thread until the guard is dropped, for
@@ -328,7 +370,10 @@ pub(crate) fn with_current<R>(f: impl FnOnce(&Arc<Sched>) -> R) -> R {
 /// assert_eq!(n, 42);
 /// ```
 pub fn block_on<F: IntoFuture>(future: F) -> F::Output {
-    with_current(Arc::clone).block_on(future.into_future())
+    match goroutine::current() {
+        Some(g) => goroutine::wait(g, future.into_future()),
+        None => with_current(Arc::clone).block_on(future.into_future()),
+    }
 }
 
 /// Waiting for a future where there is no `.await`: on a plain thread.

@@ -11,6 +11,8 @@ use crate::sched::Sched;
 use crate::sched::m;
 use crate::sched::outside::NewG;
 use crate::task::future::Ops;
+use crate::stack::{SizeClass, StackSlot};
+use crate::task::goroutine;
 use crate::task::waker;
 
 /// Starts a task: `future` runs on the workers of the current runtime, beside whatever goes on.
@@ -40,15 +42,19 @@ where
     F::Output: Send + 'static,
 {
     match m::current() {
-        Some(m) => spawn_on(m.sched(), future),
-        None => rt::with_current(|sched| spawn_on(sched, future)),
+        Some(m) => spawn_on(m.sched(), None, future),
+        None => rt::with_current(|sched| spawn_on(sched, None, future)),
     }
 }
 
 /// Starts a task on `sched`.
 #[track_caller]
 #[inline]
-pub(crate) fn spawn_on<F>(sched: &Sched, future: F) -> JoinHandle<F::Output>
+pub(crate) fn spawn_on<F>(
+    sched: &Sched,
+    name: Option<String>,
+    future: F,
+) -> JoinHandle<F::Output>
 where
     F: Future + Send + 'static,
     F::Output: Send + 'static,
@@ -56,7 +62,7 @@ where
     if sched.is_closing() {
         return JoinHandle::refused();
     }
-    let new = new_g::<F>();
+    let new = NewG { name, ..new_g::<F>() };
     // SAFETY: `Ops<F>` writes the body that its VTABLE is for, into a cell of its CLASS; it is Send.
     unsafe {
         match m::current().filter(|m| m.is_of(sched)) {
@@ -80,7 +86,96 @@ where
 #[track_caller]
 #[inline]
 fn new_g<F: Future>() -> NewG {
-    NewG { vtable: Ops::<F>::VTABLE, class: Ops::<F>::CLASS, spawned_at: Location::caller() }
+    NewG { vtable: Ops::<F>::VTABLE, class: Ops::<F>::CLASS, spawned_at: Location::caller(), name: None }
+}
+
+/// Starts a goroutine: `f` runs on a stack of its own, beside whatever goes on, and may wait
+/// anywhere, in any call depth: with [`.wait()`](crate::Wait) for any future, in
+/// [`std::io::Read`] and `Write` of gort's sockets. Only the goroutine waits then, no thread.
+///
+/// It may start on any thread; from then on it stays on that one, so thread-locals, `Rc`s and
+/// guards in it are what they are on a plain thread. The stack is 256 KiB of address space, of
+/// which only what is touched takes memory: one page at first.
+///
+/// The call returns at once. It runs on the [current](spawn) runtime. When that has ended
+/// already, `f` is dropped and the handle says [cancelled](crate::JoinError::is_cancelled).
+///
+/// # Examples
+/// ```
+/// use gort::prelude::*;
+/// use gort::time::{Duration, sleep};
+///
+/// let answer = gort::go(|| {
+///     sleep(Duration::from_millis(1)).wait();
+///     6 * 7
+/// });
+/// assert_eq!(answer.wait().unwrap(), 42);
+/// ```
+#[track_caller]
+pub fn go<F, T>(f: F) -> JoinHandle<T>
+where
+    F: FnOnce() -> T + Send + 'static,
+    T: Send + 'static,
+{
+    match m::current() {
+        Some(m) => go_on(m.sched(), Stack::default(), None, f),
+        None => rt::with_current(|sched| go_on(sched, Stack::default(), None, f)),
+    }
+}
+
+/// What a goroutine will run on.
+pub(crate) enum Stack {
+    /// One of this size, taken when it begins.
+    Size(SizeClass),
+    /// This one.
+    Taken(StackSlot),
+}
+
+impl Default for Stack {
+    fn default() -> Stack {
+        Stack::Size(SizeClass::DEFAULT)
+    }
+}
+
+/// Starts a goroutine on `sched`.
+#[track_caller]
+#[inline]
+pub(crate) fn go_on<F, T>(
+    sched: &Sched,
+    stack: Stack,
+    name: Option<String>,
+    f: F,
+) -> JoinHandle<T>
+where
+    F: FnOnce() -> T + Send + 'static,
+    T: Send + 'static,
+{
+    if sched.is_closing() {
+        if let Stack::Taken(stack) = stack {
+            goroutine::put_stack(stack);
+        }
+        return JoinHandle::refused();
+    }
+    let (vtable, class) = (goroutine::Ops::<F, T>::VTABLE, goroutine::Ops::<F, T>::CLASS);
+    let new = NewG { vtable, class, spawned_at: Location::caller(), name };
+    // SAFETY: as in `spawn_on`.
+    unsafe {
+        match m::current().filter(|m| m.is_of(sched)) {
+            Some(m) => {
+                let m = m.enter();
+                let g = m.newproc(&new);
+                goroutine::Ops::<F, T>::write(g, stack, f);
+                m.submit(g);
+                JoinHandle::new(g)
+            }
+            None => {
+                let g = sched.newproc(&new);
+                goroutine::Ops::<F, T>::write(g, stack, f);
+                sched.submit(g);
+                JoinHandle::new(g)
+            }
+        }
+    }
 }
 
 /// Starts a task that stays on the calling thread, so that its future need not be `Send`.

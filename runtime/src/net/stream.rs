@@ -11,6 +11,8 @@ use futures::io::{AsyncRead, AsyncWrite};
 use gort_netpoll::Direction;
 use socket2::SockRef;
 
+use crate::Wait;
+
 use super::addr::{ToSocketAddrs, resolve, try_each};
 use super::source::Source;
 use super::split::{self, OwnedReadHalf, OwnedWriteHalf, ReadHalf, WriteHalf};
@@ -258,6 +260,56 @@ impl AsyncWrite for TcpStream {
 
     fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut &*self).poll_close(cx)
+    }
+}
+
+/// Blocks the goroutine, or the plain thread, until something can be read.
+impl Read for &TcpStream {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        poll_fn(|cx| AsyncRead::poll_read(Pin::new(self), cx, buf)).wait()
+    }
+
+    fn read_vectored(&mut self, bufs: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
+        poll_fn(|cx| AsyncRead::poll_read_vectored(Pin::new(self), cx, bufs)).wait()
+    }
+}
+
+/// Blocks the goroutine, or the plain thread, until something can be written.
+impl Write for &TcpStream {
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        poll_fn(|cx| AsyncWrite::poll_write(Pin::new(self), cx, buf)).wait()
+    }
+
+    fn write_vectored(&mut self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
+        poll_fn(|cx| AsyncWrite::poll_write_vectored(Pin::new(self), cx, bufs)).wait()
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(()) // the kernel sends by itself
+    }
+}
+
+impl Read for TcpStream {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        (&*self).read(buf)
+    }
+
+    fn read_vectored(&mut self, bufs: &mut [IoSliceMut<'_>]) -> io::Result<usize> {
+        (&*self).read_vectored(bufs)
+    }
+}
+
+impl Write for TcpStream {
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        (&*self).write(buf)
+    }
+
+    fn write_vectored(&mut self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
+        (&*self).write_vectored(bufs)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 

@@ -34,13 +34,16 @@ pub(crate) struct G {
     pub(super) link: AtomicPtr<G>,
     join_waker: JoinWaker,
     sched: NonNull<Sched>,
-    /// The M that this G must run on, or null. Go: lockedm.
-    home: *const M,
+    /// The M that this G must run on, or null. Go: lockedm. A goroutine's is set when it first
+    /// runs, by that M.
+    home: AtomicPtr<M>,
     id: u64,
     spawned_at: &'static Location<'static>,
     /// The P that dispatched it last; a hint for join wakes.
     last_p: AtomicU32,
     class: Class,
+    /// Its name is in the scheduler's table.
+    named: bool,
     /// Where its mark stands in the queue of that P (`p.rs`); a hint.
     mark: AtomicU64,
 }
@@ -49,8 +52,11 @@ pub(crate) struct G {
 pub(crate) struct VTable {
     /// Runs the body until it stops. The caller owns the G and has left the core.
     pub(crate) resume: unsafe fn(GRef) -> Stopped,
-    /// Drops the body and stores "cancelled" as the output. Same conditions.
-    pub(crate) cancel: unsafe fn(GRef),
+    /// Ends the body and stores "cancelled" as the output. Same conditions. A goroutine's
+    /// destructors may stop it again before that.
+    pub(crate) cancel: unsafe fn(GRef) -> Stopped,
+    /// Whether the body has a stack of its own, and so stays on the thread where it began.
+    pub(crate) is_goroutine: bool,
     /// Drops the stored output. The caller owns the output.
     pub(crate) drop_output: unsafe fn(GRef),
     /// Moves the output to `*mut ()`, a `Result<T, JoinError>`. The caller owns the output.
@@ -125,11 +131,12 @@ impl GRef {
         unsafe {
             (&raw mut (*g).vtable).write(vtable);
             (&raw mut (*g).sched).write(NonNull::from(sched));
-            (&raw mut (*g).home).write(home);
+            (&raw mut (*g).home).write(AtomicPtr::new(home.cast_mut()));
             (&raw mut (*g).id).write(id);
             (&raw mut (*g).spawned_at).write(spawned_at);
             (&raw mut (*g).last_p).write(AtomicU32::new(u32::MAX));
             (&raw mut (*g).class).write(class);
+            (&raw mut (*g).named).write(false);
             (&raw mut (*g).mark).write(AtomicU64::new(0));
         }
         GRef(cell.cast())
@@ -165,8 +172,15 @@ impl GRef {
 
     /// The M that it must run on.
     pub(super) fn home<'a>(self) -> Option<&'a M> {
+        // Relaxed: the status word orders it: it is set by the owner, before the first park.
         // SAFETY: Ms are never freed before their scheduler.
-        unsafe { self.header().home.as_ref() }
+        unsafe { self.header().home.load(Ordering::Relaxed).as_ref() }
+    }
+
+    /// Binds the G to an M from here on. Only its owner, on that M.
+    pub(super) fn set_home(self, m: &M) {
+        // Relaxed: as in `home`.
+        self.header().home.store(std::ptr::from_ref(m).cast_mut(), Ordering::Relaxed);
     }
 
     pub(crate) fn id(self) -> u64 {
@@ -187,6 +201,20 @@ impl GRef {
 
     pub(super) fn set_last_p(self, id: u32) {
         self.header().last_p.store(id, Ordering::Relaxed); // Relaxed: a hint
+    }
+
+    /// Whether its name is in the scheduler's table (`Sched::name_of`).
+    pub(super) fn is_named(self) -> bool {
+        self.header().named
+    }
+
+    /// Notes that it has a name.
+    ///
+    /// # Safety
+    /// The G has not been published, and the caller has it alone.
+    pub(super) unsafe fn set_named(self) {
+        // SAFETY: the contract above.
+        unsafe { (*self.0.as_ptr()).named = true };
     }
 
     pub(super) fn mark(self) -> u64 {

@@ -46,6 +46,8 @@ pub(super) struct Idle {
     backing_off: AtomicPtr<M>,
     /// k of the rule for lone wakes.
     lone_shift: AtomicU32,
+    /// The length of `Lists::wanting`.
+    wanting: AtomicU32,
 }
 
 #[derive(Default)]
@@ -56,6 +58,8 @@ struct Lists {
     ms: Vec<&'static M>,
     /// The M that sleeps in the netpoller, or is about to.
     poller: Option<&'static M>,
+    /// Ms that have something to run, but no P to run it with.
+    wanting: Vec<&'static M>,
     /// Worker threads that run.
     threads: usize,
     /// All Ms there ever were.
@@ -100,6 +104,7 @@ impl Idle {
             lists: Mutex::default(),
             backing_off: AtomicPtr::default(),
             lone_shift: AtomicU32::new(0),
+            wanting: AtomicU32::new(0),
         }
     }
 
@@ -136,10 +141,15 @@ impl Idle {
         lists.threads == 0
     }
 
-    /// Calls `f` under the lock if every P is idle.
+    /// Whether an M sleeps in the netpoller.
+    pub(super) fn has_poller(&self) -> bool {
+        self.lock().poller.is_some()
+    }
+
+    /// Calls `f` under the lock if every P is idle and an M sleeps in the netpoller.
     pub(super) fn if_all_idle(&self, procs: usize, f: impl FnOnce()) -> bool {
         let lists = self.lock();
-        let all = lists.ps.len() == procs;
+        let all = lists.ps.len() == procs && lists.poller.is_some();
         if all {
             f();
         }
@@ -201,12 +211,40 @@ impl Idle {
         self.counts.fetch_and(!BACKOFF, Ordering::SeqCst); // SeqCst: see README, SpinCount
     }
 
+    /// Ends the timed wait of this M, if that is where it is.
+    pub(super) fn end_backoff_of(&self, m: &M) {
+        // Relaxed: the caller's fence lies between its push and this.
+        if std::ptr::eq(self.backing_off.load(Ordering::Relaxed), m) {
+            m.note.wake();
+        }
+    }
+
     fn end_backoff_early(&self) {
         // Acquire: pairs with the Release in `start_backoff`.
         // SAFETY: Ms live as long as the scheduler.
         if let Some(m) = unsafe { self.backing_off.load(Ordering::Acquire).as_ref() } {
             m.note.wake();
         }
+    }
+}
+
+impl Lists {
+    /// `m`, if it is idle.
+    fn find_idle(&self, m: &M) -> Option<&'static M> {
+        let idle = self.ms.iter().chain(&self.poller);
+        idle.copied().find(|other| std::ptr::eq(*other, m))
+    }
+
+    /// The first M that wants a P, if it is still idle.
+    fn next_wanting(&mut self, idle: &Idle) -> Option<&'static M> {
+        while !self.wanting.is_empty() {
+            let m = self.wanting.remove(0);
+            idle.wanting.fetch_sub(1, Ordering::Relaxed); // Relaxed: a hint
+            if self.find_idle(m).is_some() {
+                return Some(m);
+            }
+        }
+        None
     }
 }
 
@@ -319,6 +357,8 @@ impl Sched {
             if last {
                 self.finish();
             }
+        } else if let Some(m) = lists.next_wanting(&self.idle) {
+            self.wake_with(lists, m, p);
         } else if empty {
             self.idle.enlist_p(&mut lists, p);
             drop(lists);
@@ -326,13 +366,53 @@ impl Sched {
             if self.has_work() {
                 self.wakep();
             }
-            if p.timers.earliest() != clock::NEVER {
-                self.netpoll.wake_at(clock::instant(p.timers.earliest()));
+            // While every P was held, nobody watched the timers for others.
+            if let Some(when) = self.earliest_timer() {
+                self.netpoll.wake_at(clock::instant(when));
             }
         } else {
             // SeqCst: see README, SpinCount. The M that gets it counts as searching.
             self.idle.counts.fetch_add(SPINNING, Ordering::SeqCst);
             self.startm(lists, p);
+        }
+    }
+
+    /// `m` has got something that only it can run while it was idle: it needs a P. Go: the
+    /// "hand off our P to the locked M" of schedule.
+    #[cold]
+    pub(super) fn wake_home(&self, m: &M) {
+        let mut lists = self.idle.lock();
+        let Some(m) = lists.find_idle(m) else { return }; // it has been woken meanwhile
+        match self.take_p(&mut lists) {
+            Some(p) => self.wake_with(lists, m, p),
+            None => {
+                if !lists.wanting.iter().any(|other| std::ptr::eq(*other, m)) {
+                    lists.wanting.push(m);
+                    self.idle.wanting.fetch_add(1, Ordering::Relaxed); // Relaxed: a hint
+                }
+            }
+        }
+    }
+
+    /// Whether some M waits for a P to run what lives there: who has one hands it over at its next
+    /// fair turn.
+    pub(super) fn is_p_wanted(&self) -> bool {
+        self.idle.wanting.load(Ordering::Relaxed) > 0 // Relaxed: a hint
+    }
+
+    /// Takes `m` out of the idle lists and gives it `p`.
+    fn wake_with(&self, mut lists: MutexGuard<'_, Lists>, m: &'static M, p: &'static P) {
+        // SeqCst: see README, SpinCount. The M that gets it counts as searching.
+        self.idle.counts.fetch_add(SPINNING, Ordering::SeqCst);
+        give(m, p);
+        if lists.poller.is_some_and(|poller| std::ptr::eq(poller, m)) {
+            lists.poller = None;
+            drop(lists);
+            self.netpoll.break_();
+        } else {
+            lists.ms.retain(|other| !std::ptr::eq(*other, m));
+            drop(lists);
+            m.note.wake();
         }
     }
 
@@ -418,13 +498,17 @@ impl M {
         let blocker = sched.netpoll.blocker();
         self.retire(blocker.is_some());
         fence(Ordering::SeqCst); // SleepFence: this M is enlisted before it looks once more
-        if sched.has_work() {
+        if self.has_residents() {
+            sched.wake_home(self); // as who queued it would
+        } else if sched.has_work() {
             sched.wakep(); // as a producer would; it may well choose this M
         }
         match blocker {
             Some(blocker) => self.sleep_in_netpoll(blocker),
             None => self.sleep_on_note(),
         }
+        // Relaxed: this M is awake; who still sees it set finds it in no list.
+        self.resting.store(false, Ordering::Relaxed);
         !sched.idle.counts().is_closing() || self.p().is_some()
     }
 
@@ -433,14 +517,21 @@ impl M {
         let sched = self.sched();
         let mut lists = sched.idle.lock();
         let mut change = 0;
+        let mut to_wake = None;
         if let Some(p) = self.p() {
             // SAFETY: this M holds it, inside the core.
             debug_assert!(unsafe { p.local() }.is_empty(), "an idle P has no work (S29)");
             bump(&p.counters.parks);
             self.releasep();
-            lists.ps.push(p);
-            change = PROC;
+            match lists.next_wanting(&sched.idle) {
+                Some(m) => to_wake = Some((m, p)),
+                None => {
+                    lists.ps.push(p);
+                    change = PROC;
+                }
+            }
         }
+        self.resting.store(true, Ordering::Relaxed); // Relaxed: ordered by SleepFence
         if self.spinning.replace(false) {
             change = change.wrapping_sub(SPINNING);
         }
@@ -452,6 +543,9 @@ impl M {
             lists.poller = Some(me);
         } else {
             lists.ms.push(me);
+        }
+        if let Some((m, p)) = to_wake {
+            sched.wake_with(lists, m, p);
         }
     }
 
@@ -527,7 +621,7 @@ impl M {
     }
 
     /// Takes the P that somebody gave to this M, which now counts as searching.
-    fn take_nextp(&self) -> bool {
+    pub(super) fn take_nextp(&self) -> bool {
         // Acquire: pairs with the Release in `give`.
         let p = self.nextp.swap(std::ptr::null_mut(), Ordering::Acquire);
         // SAFETY: Ps live as long as the scheduler.

@@ -5,9 +5,11 @@
 //! ended `World::settle` runs those that were told to wake, as often as they were. What is then
 //! left in the queue is work that everybody sleeps on.
 
+use loom::cell::UnsafeCell;
 use loom::sync::atomic::{AtomicBool, AtomicUsize, fence};
 use loom::sync::{Arc, Mutex, MutexGuard};
 use loom::thread;
+use std::sync::atomic::AtomicUsize as Count;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
 
 const PROC: usize = 1;
@@ -27,6 +29,8 @@ struct Lists {
     ps: Vec<usize>,
     ms: Vec<usize>,
     poller: Option<usize>,
+    /// Threads that must leave before the runtime can end.
+    threads: usize,
 }
 
 struct M {
@@ -48,6 +52,11 @@ struct World {
     timer: AtomicUsize,
     handshake: AtomicUsize,
     until: AtomicUsize,
+    /// The owner's part of P 0.
+    local: UnsafeCell<()>,
+    ended: AtomicBool,
+    /// How often the runtime has ended; std's, no part of what is checked.
+    ends: Count,
 }
 
 fn idle(word: usize) -> usize {
@@ -55,7 +64,7 @@ fn idle(word: usize) -> usize {
 }
 
 fn spinning(word: usize) -> usize {
-    word / SPINNING & MASK
+    (word / SPINNING) & MASK
 }
 
 impl World {
@@ -74,6 +83,9 @@ impl World {
             timer: AtomicUsize::new(NEVER),
             handshake: AtomicUsize::new(AWAKE),
             until: AtomicUsize::new(NEVER),
+            local: UnsafeCell::new(()),
+            ended: AtomicBool::new(false),
+            ends: Count::new(0),
         })
     }
 
@@ -155,12 +167,21 @@ impl World {
 
     // The sleeper.
 
+    /// A searcher has taken a G: it searches no more, and may be busy for long.
+    fn found(&self) {
+        self.counts.fetch_sub(SPINNING, SeqCst);
+        fence(SeqCst); // SpinCount: as SleepFence
+        if self.queue.load(Relaxed) > 0 {
+            self.wakep();
+        }
+    }
+
     /// An M whose search has found nothing: it sleeps, or it holds a P again.
     fn rest(&self, m: usize, p: usize, polls: bool) {
         self.retire(m, p, polls);
         fence(SeqCst); // SleepFence
         if self.queue.load(Relaxed) > 0 {
-            self.wakep_foreign();
+            self.wakep();
         }
         if polls { self.sleep_in_netpoll(m) } else { self.sleep_on_note(m) }
     }
@@ -245,7 +266,7 @@ impl World {
         drop(lists);
         fence(SeqCst); // RetireFence
         if self.queue.load(Relaxed) > 0 {
-            self.wakep_foreign();
+            self.wakep();
         }
         let when = self.timer.load(Relaxed);
         if when != NEVER {
@@ -283,6 +304,59 @@ impl World {
             self.ms[m].note.store(true, Release);
         }
         self.break_();
+    }
+
+    /// A thread leaves; the last one ends the runtime.
+    fn leave_thread(&self) {
+        let last = {
+            let mut lists = self.lists();
+            lists.threads -= 1;
+            lists.threads == 0
+        };
+        if last {
+            self.finish();
+        }
+    }
+
+    fn finish(&self) {
+        self.touch_local();
+        self.ended.store(true, SeqCst);
+        fence(SeqCst);
+        while self.take() {}
+        self.ends.fetch_add(1, Relaxed);
+    }
+
+    fn touch_local(&self) {
+        // SAFETY: loom checks it: the caller holds P 0, or nobody does.
+        self.local.with_mut(|_| ());
+    }
+
+    /// A round of a `block_on`.
+    fn borrow_p(&self) {
+        {
+            let mut lists = self.lists();
+            if self.counts.load(Relaxed) & CLOSING != 0 || lists.ps.pop().is_none() {
+                return;
+            }
+            self.counts.fetch_sub(PROC, SeqCst);
+            lists.threads += 1;
+        }
+        self.touch_local();
+        let mut lists = self.lists();
+        if self.counts.load(Relaxed) & CLOSING == 0 {
+            lists.ps.push(0);
+            self.counts.fetch_add(PROC, SeqCst);
+        }
+        drop(lists);
+        self.leave_thread();
+    }
+
+    /// A wake from outside, which may come late.
+    fn inject(&self) {
+        self.submit_foreign();
+        if self.counts.load(Relaxed) & CLOSING != 0 && self.ended.load(SeqCst) {
+            while self.take() {}
+        }
     }
 
     /// Runs those Ms that are to wake until all sleep, and checks what is left.
@@ -411,16 +485,36 @@ fn a_submit_at_the_end_of_a_backoff() {
     });
 }
 
-/// Somebody retires and finds work while the only searcher is in a timed wait.
+/// One searcher begins a timed wait, the other retires, and a foreign submit relies on either.
 #[test]
-fn a_retiring_m_cuts_a_backoff_short() {
+fn a_backoff_beside_a_retiring_m() {
     loom::model(|| {
         let world = World::new(2, 2);
-        assert!(world.start_backoff(0));
         let submitter = run(&world, World::submit_foreign);
-        world.rest(1, 1, true);
+        let other = run(&world, |world| world.rest(1, 1, false));
+        let waits = world.start_backoff(0);
         submitter.join().unwrap();
-        assert!(world.ms[0].note.load(Acquire), "the wait is not cut short");
+        other.join().unwrap();
+        let asleep = waits && !world.ms[0].note.load(Acquire);
+        let helped = world.ms[1].nextp.load(Acquire) > 0;
+        let work = world.queue.load(Relaxed) > 0;
+        assert!(!work || !asleep || helped, "work is queued and everybody sleeps");
+    });
+}
+
+/// A searcher finds something else while a foreign submit relies on it.
+#[test]
+fn a_searcher_that_finds_a_g_passes_the_search_on() {
+    loom::model(|| {
+        let world = World::new(2, 1);
+        world.push();
+        world.lists().ms.push(1);
+        let submitter = run(&world, World::submit_foreign);
+        assert!(world.take());
+        world.found();
+        submitter.join().unwrap();
+        let helped = world.ms[1].nextp.load(Acquire) > 0;
+        assert!(world.queue.load(Relaxed) == 0 || helped, "a busy M keeps the work waiting");
     });
 }
 
@@ -440,6 +534,35 @@ fn closing_reaches_who_goes_to_sleep() {
             assert!(woken || (seen && !polls), "an M sleeps through the end");
         });
     }
+}
+
+/// A `block_on` borrows the P while the runtime ends: it ends once, with nobody at the P.
+#[test]
+fn the_last_thread_ends_the_runtime() {
+    loom::model(|| {
+        let world = World::new(1, 0);
+        world.lists().threads = 1;
+        let outside = run(&world, World::borrow_p);
+        world.start_closing();
+        world.leave_thread();
+        outside.join().unwrap();
+        assert_eq!(world.ends.load(Relaxed), 1);
+    });
+}
+
+/// A task is woken from outside while the runtime ends: it is drained, by one of the two.
+#[test]
+fn a_wake_at_the_end_is_drained() {
+    loom::model(|| {
+        let world = World::new(1, 0);
+        world.lists().threads = 1;
+        world.lists().ms.push(0);
+        let waker = run(&world, World::inject);
+        world.start_closing();
+        world.leave_thread();
+        waker.join().unwrap();
+        assert_eq!(world.queue.load(Relaxed), 0, "a task is never cancelled");
+    });
 }
 
 fn assert_watched(world: &World) {

@@ -16,6 +16,7 @@
 //! scheduler's memory (`heap.rs`); a wake that was under way in step 3 finds
 //! `ended` set after its push and drains the queue itself.
 
+use std::collections::HashMap;
 use std::io;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
@@ -31,8 +32,10 @@ use super::m::M;
 use super::p::P;
 use super::runq::Global;
 use super::status::Wake;
+use super::stats::Counters;
 use super::sysmon::Sysmon;
 use super::timers::Timers;
+use crate::task::goroutine;
 use crate::util::{clock::NEVER, fence as asymmetric};
 
 /// What a runtime is built with.
@@ -55,23 +58,12 @@ pub(crate) struct Sched {
     pub(crate) netpoll: Arc<Netpoll>,
     pub(super) sysmon: Sysmon,
     pub(super) ids: AtomicU64,
-    pub(super) outside: Outside,
+    pub(super) outside: Counters,
+    /// The names of those Gs that have one, by id.
+    pub(super) names: Mutex<HashMap<u64, String>>,
     pub(crate) config: Config,
     ended: AtomicBool,
     end: (Mutex<bool>, Condvar),
-}
-
-/// Counters of threads that hold no P.
-#[derive(Default)]
-pub(super) struct Outside {
-    pub(super) spawns: AtomicU64,
-    pub(super) ends: AtomicU64,
-}
-
-impl Outside {
-    pub(super) fn ends(&self) {
-        self.ends.fetch_add(1, Ordering::Relaxed); // Relaxed: statistics
-    }
 }
 
 // SAFETY: the tasks in the cells are Send, or have a home and are touched there only (`g.rs`);
@@ -84,6 +76,7 @@ impl Sched {
     /// Starts a scheduler with its first worker and sysmon.
     pub(crate) fn start(config: Config) -> io::Result<Arc<Sched>> {
         asymmetric::init();
+        goroutine::init()?;
         let sched = Arc::new(Sched {
             ps: (0..config.procs).map(|id| P::new(id as u32, Timers::take())).collect(),
             global: Global::default(),
@@ -92,7 +85,8 @@ impl Sched {
             netpoll: Arc::new(Netpoll::new()?),
             sysmon: Sysmon::default(),
             ids: AtomicU64::new(1),
-            outside: Outside::default(),
+            outside: Counters::default(),
+            names: Mutex::default(),
             config,
             ended: AtomicBool::new(false),
             end: (Mutex::new(false), Condvar::new()),
@@ -126,7 +120,12 @@ impl Sched {
     pub(super) fn start_thread(&self, m: &'static M) -> io::Result<()> {
         let sched = self.arc();
         let body = move || {
-            m.scoped(|| m.run());
+            // Without a signal stack an overflow is a plain SIGSEGV.
+            let _signal_stack = goroutine::init_thread();
+            m.scoped(|| {
+                m.run();
+                m.drop_residents();
+            });
             sched.leave_thread();
         };
         let name = format!("{}-{}", self.config.thread_name, m.id);
@@ -188,6 +187,7 @@ impl Sched {
             for p in &self.ps {
                 p.timers.close().into_iter().for_each(|w| m.ready_waker(w));
             }
+            m.run_foreign();
             self.ended.store(true, Ordering::SeqCst); // SeqCst: with the fence in `wakep_foreign`
             fence(Ordering::SeqCst);
             m.cancel_all();

@@ -17,7 +17,8 @@ use std::cell::{Cell, RefCell};
 use std::collections::{HashSet, VecDeque};
 use std::ptr::NonNull;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, Ordering, fence};
+use std::task::Waker;
 
 use crossbeam_utils::CachePadded;
 
@@ -25,7 +26,8 @@ use super::Sched;
 use super::g::{G, GRef, Runnable};
 use super::p::{P, push_link, take_links};
 use super::steal::Profit;
-use crate::util::fence;
+use crate::stack::pool::LocalPool;
+use crate::util::fence as asymmetric;
 use crate::util::note::Note;
 
 thread_local! {
@@ -85,8 +87,20 @@ pub(crate) struct M {
     inbox: AtomicPtr<G>,
     /// Where the thread of an outside M sleeps; all Ms of one thread share it.
     sleeper: Mutex<Arc<Note>>,
-    /// Those of them that are runnable.
-    pub(super) local_runq: RefCell<VecDeque<Runnable>>,
+    /// Those of them that are runnable, but for the one that was woken last here.
+    local_runq: RefCell<VecDeque<Runnable>>,
+    /// The one that was woken last, by this thread.
+    local_next: Cell<Option<Runnable>>,
+    /// Whose turn it is: the residents', or the woken queue of the P.
+    residents_first: Cell<bool>,
+    /// Enlisted as idle: who queues something here must see to it that this M gets a P.
+    pub(super) resting: AtomicBool,
+    /// This worker's thread blocks inside a poll and sleeps on its `sleeper`.
+    nested: AtomicU32,
+    /// Wakers of others that the poller or the timers found.
+    pub(super) foreign: RefCell<Vec<Waker>>,
+    /// Stacks for the goroutines that begin here.
+    pub(crate) stacks: RefCell<LocalPool>,
     /// Local tasks that live here, by address, with a reference each.
     pub(super) locals: RefCell<HashSet<*const ()>>,
     /// Belongs to a `block_on`, not to a worker.
@@ -148,6 +162,12 @@ impl M {
             inbox: AtomicPtr::default(),
             sleeper: Mutex::default(),
             local_runq: RefCell::default(),
+            local_next: Cell::default(),
+            residents_first: Cell::new(false),
+            resting: AtomicBool::new(false),
+            nested: AtomicU32::new(0),
+            foreign: RefCell::default(),
+            stacks: RefCell::default(),
             locals: RefCell::default(),
             outside: Cell::new(false),
             outer: Cell::new(std::ptr::null()),
@@ -190,7 +210,7 @@ impl M {
     pub(super) fn reenter(&self) {
         // Relaxed: ordered by the fence. EnterFence, pairs with RevokeFence in `lock_out`.
         self.bracket.in_rt.store(1, Ordering::Relaxed);
-        fence::light();
+        asymmetric::light();
         // Acquire: pairs with the thief's Release in `lock_out`.
         if self.bracket.revoke.load(Ordering::Acquire) != 0 {
             self.wait_for_thief();
@@ -233,7 +253,7 @@ impl M {
         {
             return None;
         }
-        fence::heavy(); // RevokeFence, pairs with EnterFence
+        asymmetric::heavy(); // RevokeFence, pairs with EnterFence
         // Acquire: pairs with the Release in `set_in_rt`, and with the hand-over of the P.
         let outside = b.in_rt.load(Ordering::Acquire) == 0
             && std::ptr::eq(p.owner.load(Ordering::Acquire), self);
@@ -273,8 +293,12 @@ impl M {
 
     /// This M serves a `block_on` of the calling thread from now on.
     pub(super) fn set_outside(&self) {
-        thread_local!(static SLEEPER: Arc<Note> = Arc::default());
         self.outside.set(true);
+        self.use_sleeper();
+    }
+
+    fn use_sleeper(&self) {
+        thread_local!(static SLEEPER: Arc<Note> = Arc::default());
         // A thread that is being torn down sleeps on a note of this call's own.
         let sleeper = SLEEPER.try_with(Arc::clone).unwrap_or_default();
         *self.sleeper.lock().unwrap_or_else(PoisonError::into_inner) = sleeper;
@@ -335,24 +359,92 @@ impl M {
         GRef::from_ptr(self.curg.load(Ordering::Relaxed)) // Relaxed: as in `set_curg`
     }
 
-    /// Queues a G that lives here, from any thread, and wakes this M.
+    /// Queues a G that lives here, from another thread, and sees to it that this M runs it.
     pub(super) fn push_resident(&self, g: Runnable) {
-        // Before the push: after it the `block_on` here may end.
-        let sleeper = self.sleeper();
+        if self.outside.get() {
+            // Before the push: after it the `block_on` here may end.
+            let sleeper = self.sleeper();
+            push_link(&self.inbox, g.into_g());
+            return sleeper.wake();
+        }
         push_link(&self.inbox, g.into_g());
-        sleeper.wake();
+        fence(Ordering::SeqCst); // PushFence: the push comes before the look at what the M does
+        // Relaxed twice: ordered by the fence, which pairs with SleepFence and NestFence.
+        if self.resting.load(Ordering::Relaxed) {
+            self.sched().wake_home(self);
+        } else if self.nested.load(Ordering::Relaxed) != 0 {
+            self.sleeper().wake();
+        } else {
+            self.sched().idle.end_backoff_of(self);
+        }
+    }
+
+    /// Queues a G that lives here, from this thread: to run next, as it was woken just now.
+    pub(super) fn push_resident_next(&self, g: Runnable) {
+        if let Some(old) = self.local_next.replace(Some(g)) {
+            self.push_resident_last(old);
+        }
+    }
+
+    /// Queues a G that lives here, from this thread, at the tail.
+    pub(super) fn push_resident_last(&self, g: Runnable) {
+        self.local_runq.borrow_mut().push_back(g);
+    }
+
+    /// The resident that was woken last, here.
+    #[inline]
+    pub(super) fn pop_resident_next(&self) -> Option<Runnable> {
+        self.local_next.take()
+    }
+
+    /// The next resident.
+    pub(super) fn pop_resident(&self) -> Option<Runnable> {
+        // Relaxed: a look; the take orders.
+        if !self.inbox.load(Ordering::Relaxed).is_null() {
+            take_links(&self.inbox, |g| self.push_resident_last(g));
+        }
+        self.local_next.take().or_else(|| self.local_runq.borrow_mut().pop_front())
+    }
+
+    /// Whether any resident is runnable.
+    #[inline]
+    pub(super) fn has_residents(&self) -> bool {
+        // Relaxed: who sleeps on it has a fence before (SleepFence).
+        !self.inbox.load(Ordering::Relaxed).is_null()
+            || !self.local_runq.borrow().is_empty()
+            || self.has_next()
+    }
+
+    fn has_next(&self) -> bool {
+        let next = self.local_next.take();
+        let any = next.is_some();
+        self.local_next.set(next);
+        any
+    }
+
+    /// Takes turns between the residents and the P's queues.
+    #[inline]
+    pub(super) fn residents_first(&self) -> bool {
+        self.residents_first.replace(!self.residents_first.get())
+    }
+
+    /// This worker's thread is about to block inside a poll while `f` runs.
+    pub(super) fn nesting<R>(&self, f: impl FnOnce() -> R) -> R {
+        struct Leave<'a>(&'a AtomicU32);
+        impl Drop for Leave<'_> {
+            fn drop(&mut self) {
+                self.0.fetch_sub(1, Ordering::Relaxed); // Relaxed: this thread is awake
+            }
+        }
+        self.use_sleeper();
+        self.nested.fetch_add(1, Ordering::Relaxed); // Relaxed: ordered by the fence
+        let _leave = Leave(&self.nested);
+        fence(Ordering::SeqCst); // NestFence: announced before the inbox is looked at
+        f()
     }
 
     /// Where this M's thread sleeps.
     pub(super) fn sleeper(&self) -> Arc<Note> {
         self.sleeper.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// Passes on what has come for this M. Its own thread only.
-    pub(super) fn take_residents(&self, f: impl FnMut(Runnable)) {
-        // Relaxed: a look; the take orders.
-        if !self.inbox.load(Ordering::Relaxed).is_null() {
-            take_links(&self.inbox, f);
-        }
     }
 }

@@ -10,9 +10,11 @@ use std::cell::Cell;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, Location, catch_unwind, resume_unwind};
 use std::pin::pin;
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, MutexGuard, PoisonError};
 use std::sync::atomic::{AtomicBool, Ordering, fence};
 use std::task::{Context, Poll, Wake, Waker};
+use std::time::Duration;
 
 use super::Sched;
 use super::g::{GRef, Runnable, VTable};
@@ -32,6 +34,7 @@ pub(crate) struct NewG {
     pub(crate) vtable: &'static VTable,
     pub(crate) class: Class,
     pub(crate) spawned_at: &'static Location<'static>,
+    pub(crate) name: Option<String>,
 }
 
 impl Sched {
@@ -56,10 +59,50 @@ impl Sched {
     fn make(&self, new: &NewG, home: *const M) -> GRef {
         // Relaxed twice: uniqueness, statistics.
         let id = self.ids.fetch_add(1, Ordering::Relaxed);
-        self.outside.spawns.fetch_add(1, Ordering::Relaxed);
+        self.outside.spawns_of(new.vtable).fetch_add(1, Ordering::Relaxed);
         let cell = self.alloc_outside(new.class);
         // SAFETY: the cell is fresh and of the class.
-        unsafe { GRef::init(cell, self, new.vtable, id, new.class, home, new.spawned_at) }
+        let g =
+            unsafe { GRef::init(cell, self, new.vtable, id, new.class, home, new.spawned_at) };
+        self.set_name(g, new);
+        g
+    }
+
+    /// Names are rare, so they are kept beside the cells.
+    #[inline]
+    fn set_name(&self, g: GRef, new: &NewG) {
+        if let Some(name) = &new.name {
+            // SAFETY: the G is just being made.
+            unsafe { g.set_named() };
+            self.lock_names().insert(g.id(), name.clone());
+        }
+    }
+
+    fn lock_names(&self) -> MutexGuard<'_, HashMap<u64, String>> {
+        self.names.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The name of a G, if it has one.
+    pub(crate) fn name_of(&self, g: GRef) -> Option<String> {
+        if g.is_named() { self.lock_names().get(&g.id()).cloned() } else { None }
+    }
+
+    /// Calls `f` with the name of a G, if it has one and nobody is in the table. For signal
+    /// handlers: takes no lock that it would have to wait for.
+    pub(crate) fn try_name_of(&self, g: GRef, f: impl FnOnce(&str)) {
+        if g.is_named()
+            && let Ok(names) = self.names.try_lock()
+            && let Some(name) = names.get(&g.id())
+        {
+            f(name);
+        }
+    }
+
+    /// A G has ended.
+    pub(super) fn forget_name(&self, g: GRef) {
+        if g.is_named() {
+            self.lock_names().remove(&g.id());
+        }
     }
 
     /// Arms a timer at this thread's P, or at some P.
@@ -107,20 +150,26 @@ impl Sched {
             // The thread blocks, so its P goes to somebody else; what lives here goes on.
             Some(m) if m.is_outside() && m.is_of(self) => m.enter().nested(|m| m.run_root(future)),
             outer => {
-                if let Some(m) = outer {
-                    m.enter().handoffp();
+                let Some(outer) = outer else { return self.block_on_outside(future) };
+                outer.enter().handoffp();
+                if outer.is_outside() {
+                    return self.block_on_outside(future);
                 }
-                let m = self.take_outside_m();
-                m.set_outside();
-                let output = m.scoped(|| {
-                    let output = catch_unwind(AssertUnwindSafe(|| m.run_root(future)));
-                    m.drop_locals();
-                    output
-                });
-                self.put_outside_m(m);
-                output.unwrap_or_else(|payload| resume_unwind(payload))
+                outer.nesting(|| self.block_on_outside(future))
             }
         }
+    }
+
+    fn block_on_outside<F: Future>(self: &Arc<Sched>, future: F) -> F::Output {
+        let m = self.take_outside_m();
+        m.set_outside();
+        let output = m.scoped(|| {
+            let output = catch_unwind(AssertUnwindSafe(|| m.run_root(future)));
+            m.drop_locals();
+            output
+        });
+        self.put_outside_m(m);
+        output.unwrap_or_else(|payload| resume_unwind(payload))
     }
 }
 
@@ -153,9 +202,11 @@ impl M {
         let cell = local.cache.alloc(&sched.heap, new.class);
         let id = local.new_id(&sched.ids);
         let (class, home) = (new.class, std::ptr::null());
-        bump(&p.counters.spawns);
+        bump(p.counters.spawns_of(new.vtable));
         // SAFETY: the cell is fresh and of the class.
-        unsafe { GRef::init(cell, sched, new.vtable, id, class, home, new.spawned_at) }
+        let g = unsafe { GRef::init(cell, sched, new.vtable, id, class, home, new.spawned_at) };
+        sched.set_name(g, new);
+        g
     }
 
     /// Publishes and queues a G from `newproc`.
@@ -244,9 +295,7 @@ impl M {
         let mut any = false;
         let mut outer = self.outer();
         while let Some(m) = outer {
-            if m.is_outside() {
-                any |= m.resumed(|| m.nested(M::run_residents));
-            }
+            any |= m.resumed(|| m.nested(M::run_residents));
             outer = m.outer();
         }
         any
@@ -272,15 +321,39 @@ impl M {
 
     /// Runs some of the Gs that live here. False: there was none.
     fn run_residents(&self) -> bool {
-        self.take_residents(|g| self.local_runq.borrow_mut().push_back(g));
         for i in 0..LOCAL_BATCH {
-            let next = self.local_runq.borrow_mut().pop_front();
-            match next {
+            match self.pop_resident() {
                 Some(g) => self.execute(g),
                 None => return i > 0,
             }
         }
         true
+    }
+
+    /// The runtime ends: what lives on this worker ends here, goroutines by unwinding. Returns when
+    /// nothing is left, however long that takes.
+    pub(super) fn drop_residents(&self) {
+        loop {
+            let mut left = false;
+            self.sched().heap.for_each_live(|g| {
+                if g.home().is_some_and(|home| std::ptr::eq(home, self)) {
+                    left = true;
+                    if g.status().abort() == Woken::Queue {
+                        // SAFETY: the abort gave the G to this thread.
+                        self.push_resident_last(unsafe { Runnable::claim(g) });
+                    }
+                }
+                super::schedule::drop_ref(g);
+            });
+            if !left {
+                return;
+            }
+            self.nesting(|| {
+                while self.run_residents() {}
+                // What somebody is just waking, or what waits in a destructor, arrives later.
+                self.sleeper().sleep_for(Duration::from_millis(1));
+            });
+        }
     }
 
     /// A resident has ended.

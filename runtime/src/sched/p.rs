@@ -79,8 +79,8 @@ pub(super) struct Local {
     front: u64,
     /// The joiner that was put into its mark last, and where.
     deferred: Option<(GRef, u64)>,
-    /// Where a mark stood at the front when the oldest spawn was wanted last.
-    front_mark: u64,
+    /// Up to where `pop_oldest` has looked; 0 once `fresh` has been empty.
+    marks_seen: u64,
     pub(super) shared: Shared,
     pub(super) cache: Cache,
     pub(super) rng: Rng,
@@ -128,7 +128,7 @@ impl P {
             slice: 0,
             front: 0,
             deferred: None,
-            front_mark: u64::MAX,
+            marks_seen: 0,
             shared,
             cache: Cache::new(),
             rng: Rng::new(id.into()),
@@ -185,6 +185,17 @@ impl P {
     #[cold]
     pub(super) fn drain_inbox(&self, to: &mut Local) {
         take_links(&self.inbox, |g| to.shared.woken.push(g));
+    }
+}
+
+/// What lives on some M goes back there instead of to a thief.
+fn send_home(g: Runnable) -> Option<Runnable> {
+    match g.g().home() {
+        None => Some(g),
+        Some(home) => {
+            home.push_resident(g);
+            None
+        }
     }
 }
 
@@ -279,25 +290,21 @@ impl Local {
         self.push_next(g)
     }
 
-    /// The oldest spawn. A mark at the front is passed over once, for its batch may be under way;
-    /// a joiner leaves its mark behind.
+    /// The oldest spawn. It leaves a mark, so that the positions of the others stand. Marks at the
+    /// front that were there the last time are old: they go.
     fn pop_oldest(&mut self) -> Option<Runnable> {
-        let seen = std::mem::replace(&mut self.front_mark, u64::MAX);
-        match self.fresh.front_mut()? {
-            Fresh::Mark(_) if seen != self.front => {
-                self.front_mark = self.front;
-                None
-            }
-            entry => {
-                if let Fresh::Run(g) = entry
-                    && g.g().mark() == self.front
-                {
-                    let mark = Fresh::Mark(g.g());
-                    return std::mem::replace(entry, mark).run();
-                }
-                self.take_front(1).next()
-            }
+        while let Some(Fresh::Mark(_)) = self.fresh.front()
+            && self.front < self.marks_seen
+        {
+            self.fresh.pop_front();
+            self.front += 1;
         }
+        let i = self.fresh.iter().position(|entry| matches!(entry, Fresh::Run(_)))?;
+        self.marks_seen = self.front + i as u64 + 1;
+        let entry = &mut self.fresh[i];
+        let Fresh::Run(g) = entry else { unreachable!("just found") };
+        let mark = Fresh::Mark(g.g());
+        std::mem::replace(entry, mark).run()
     }
 
     /// Takes the joiner that was put into its mark last, and leaves the mark.
@@ -316,7 +323,7 @@ impl Local {
     fn take_front(&mut self, n: usize) -> impl Iterator<Item = Runnable> {
         self.front += n as u64;
         self.slice = self.slice.saturating_sub(n);
-        self.fresh.drain(..n).filter_map(Fresh::run)
+        self.fresh.drain(..n).filter_map(Fresh::run).filter_map(send_home)
     }
 
     /// Queues a spawn. `hungry`: somebody looks for work, and is shown the oldest one.
@@ -360,6 +367,12 @@ impl Local {
     /// The next G in the owner's own order.
     #[inline]
     pub(super) fn pop(&mut self) -> Option<Runnable> {
+        self.pop_hot().or_else(|| self.pop_cold())
+    }
+
+    /// What was woken or spawned last.
+    #[inline]
+    pub(super) fn pop_hot(&mut self) -> Option<Runnable> {
         if let Some(g) = self.next.take() {
             return Some(g);
         }
@@ -368,6 +381,13 @@ impl Local {
                 return Some(g);
             }
         }
+        self.marks_seen = 0;
+        None
+    }
+
+    /// What has been waiting.
+    #[inline]
+    pub(super) fn pop_cold(&mut self) -> Option<Runnable> {
         self.shared.shown.pop().or_else(|| self.shared.woken.pop())
     }
 

@@ -1,6 +1,7 @@
 //! The scheduler loop of an M: find a G, run it, see how it stopped. Go: schedule, execute,
 //! findRunnable, park_m, goexit0.
 
+use std::sync::atomic::Ordering;
 use std::task::Waker;
 
 use super::Sched;
@@ -21,6 +22,7 @@ const CLOCK_SLOW: u64 = 500_000;
 impl M {
     /// A worker's life.
     pub(super) fn run(&self) {
+        self.take_nextp(); // a new worker comes with a P
         while let Some(g) = self.findrunnable() {
             self.execute(g);
         }
@@ -29,11 +31,16 @@ impl M {
     /// The next G to run. Sleeps while there is none; None when the runtime ends.
     fn findrunnable(&self) -> Option<Runnable> {
         loop {
+            self.run_foreign();
             if let Some(p) = self.p() {
                 let counts = self.sched().idle.counts();
                 if counts.is_closing() {
                     self.releasep();
                     return None;
+                }
+                if self.sched().is_p_wanted() && !self.has_residents() {
+                    self.handoffp(); // to an M that cannot do without
+                    continue;
                 }
                 if counts.is_hungry() {
                     self.show(p); // somebody would like to help
@@ -50,7 +57,7 @@ impl M {
                     return Some(g);
                 }
             }
-            if !self.rest() {
+            if !self.run_foreign() && !self.rest() {
                 return None;
             }
         }
@@ -58,7 +65,14 @@ impl M {
 
     /// Runs one G until it stops.
     pub(super) fn execute(&self, g: Runnable) {
+        if !self.may_run(&g) {
+            // A P that was handed over brought it along.
+            return self.push_woken(g);
+        }
         let g = g.into_g();
+        if g.vtable().is_goroutine {
+            g.set_home(self);
+        }
         if g.status().start() == Start::Cancel {
             return self.cancel(g);
         }
@@ -75,6 +89,10 @@ impl M {
         self.set_curg(None);
         self.end_slice(Some(g));
         self.stopped(g, stopped);
+    }
+
+    fn may_run(&self, g: &Runnable) -> bool {
+        g.g().home().is_none_or(|home| std::ptr::eq(home, self))
     }
 
     fn stopped(&self, g: GRef, stopped: Stopped) {
@@ -99,23 +117,29 @@ impl M {
         self.push_woken(unsafe { Runnable::claim(g) });
     }
 
-    /// Ends a G without running it.
+    /// Ends a G without running it; a goroutine is unwound.
     fn cancel(&self, g: GRef) {
+        self.set_curg(Some(g));
         self.leave();
         // SAFETY: this M owns the G and has left the core.
-        unsafe { (g.vtable().cancel)(g) };
+        let stopped = unsafe { (g.vtable().cancel)(g) };
         self.reenter();
-        self.complete(g);
+        self.set_curg(None);
+        self.stopped(g, stopped);
     }
 
     /// The body has ended, its output is stored: wakes the joiner, lets go of the G.
     fn complete(&self, g: GRef) {
         match self.p() {
-            Some(p) => bump(&p.counters.ends),
-            None => self.sched().outside.ends(),
+            Some(p) => bump(p.counters.ends_of(g.vtable())),
+            // Relaxed: statistics.
+            None => {
+                self.sched().outside.ends_of(g.vtable()).fetch_add(1, Ordering::Relaxed);
+            }
         }
-        if let Some(home) = g.home() {
-            home.forget_local(g); // the home is this M: nobody else may run the body
+        self.sched().forget_name(g);
+        if self.is_outside() && g.home().is_some() {
+            self.forget_local(g);
         }
         self.finish(g, true);
     }
@@ -173,7 +197,7 @@ impl M {
 
     fn ready_joiner(&self, g: Runnable) {
         match self.p() {
-            Some(p) if std::ptr::eq(g.g().sched(), self.sched()) && g.g().home().is_none() => {
+            Some(p) if std::ptr::eq(g.g().sched(), self.sched()) && self.may_run(&g) => {
                 // SAFETY: this M holds the P, inside the core.
                 if unsafe { p.local() }.push_joiner(g) {
                     self.sched().wakep();
@@ -202,20 +226,36 @@ impl M {
 
     fn push_woken(&self, g: Runnable) {
         if let Some(home) = g.g().home() {
-            return home.push_resident(g);
+            return if std::ptr::eq(home, self) {
+                self.push_resident_last(g);
+            } else {
+                home.push_resident(g);
+            };
         }
         let Some(p) = self.p() else { return self.sched().inject(g) };
         // SAFETY: this M holds the P, inside the core.
         unsafe { p.local() }.shared.woken.push(g);
     }
 
-    /// Queues what the poller or the timers woke, in their order, behind what is queued already.
-    pub(super) fn ready_waker(&self, waker: Waker) {
-        let Some(g) = waker::into_g(waker, |foreign| {
+    /// Wakes the foreign wakers that the poller and the timers gave to `ready_waker`. They are user
+    /// code and may block this thread, which hands its P over then: no caller keeps one across this.
+    pub(super) fn run_foreign(&self) -> bool {
+        let mut any = false;
+        loop {
+            let next = self.foreign.borrow_mut().pop();
+            let Some(waker) = next else { return any };
+            any = true;
             self.leave();
-            waker::wake_quietly(foreign);
+            waker::wake_quietly(waker);
             self.reenter();
-        }) else {
+        }
+    }
+
+    /// Queues what the poller or the timers woke, in their order, behind what is queued already. A
+    /// foreign waker waits for `run_foreign`.
+    pub(super) fn ready_waker(&self, waker: Waker) {
+        let Some(g) = waker::into_g(waker, |foreign| self.foreign.borrow_mut().push(foreign))
+        else {
             return;
         };
         match g.status().wake_by_val() {
@@ -265,7 +305,17 @@ impl M {
 
     pub(super) fn pop(&self, p: &P) -> Option<Runnable> {
         // SAFETY: this M holds the P, inside the core.
-        unsafe { p.local() }.pop()
+        let local = unsafe { p.local() };
+        let hot = self.pop_resident_next().or_else(|| local.pop_hot());
+        if hot.is_some() {
+            return hot;
+        }
+        // What lives here and what waits in the P take turns.
+        if self.residents_first() {
+            self.pop_resident().or_else(|| local.pop_cold())
+        } else {
+            local.pop_cold().or_else(|| self.pop_resident())
+        }
     }
 
     #[inline]
@@ -281,7 +331,11 @@ impl M {
         // SAFETY: this M holds the P, inside the core.
         let local = unsafe { p.local() };
         p.drain_inbox(local);
-        sched.global.pop().or_else(|| local.pop_fair())
+        // A whole share, or a full global queue would be served at the rate of these turns.
+        if let Some(g) = sched.global.pop_batch(&local.shared, sched.ps.len()) {
+            local.shared.woken.push(g);
+        }
+        local.pop_fair().or_else(|| self.pop_resident())
     }
 
     #[inline]
@@ -370,7 +424,11 @@ pub(crate) fn ready(g: Runnable) {
 fn ready_from(m: Option<&M>, g: Runnable) {
     let sched = g.g().sched();
     if let Some(home) = g.g().home() {
-        home.push_resident(g);
+        if m.is_some_and(|m| std::ptr::eq(m, home)) {
+            home.push_resident_next(g);
+        } else {
+            home.push_resident(g);
+        }
     } else {
         match m.filter(|m| std::ptr::eq(m.sched(), sched)) {
             Some(m) => m.ready(g),

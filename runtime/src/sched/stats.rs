@@ -4,18 +4,21 @@
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use super::Sched;
+use super::g::VTable;
+use crate::stack;
 
-/// Written by the P's owner, read by anyone.
+/// Written by the P's owner, read by anyone. One more, for threads without a P, is written by all
+/// of them, with atomic additions.
 #[derive(Debug, Default)]
 pub(super) struct Counters {
     /// Dispatches. Go: schedtick.
     pub(super) dispatches: AtomicU64,
     /// Gs that only the owner can see (`Local::hidden`): a hint for thieves and sysmon.
     pub(super) hidden: AtomicU32,
-    /// Gs created here.
-    pub(super) spawns: AtomicU64,
-    /// Gs that ended here.
-    pub(super) ends: AtomicU64,
+    /// Gs created here: tasks, goroutines.
+    pub(super) spawns: [AtomicU64; 2],
+    /// Gs that ended here: tasks, goroutines.
+    pub(super) ends: [AtomicU64; 2],
     /// Successful steals.
     pub(super) steals: AtomicU64,
     /// Times this P went idle.
@@ -32,6 +35,18 @@ pub(super) fn bump(counter: &AtomicU64) {
 }
 
 impl Counters {
+    /// The counter of spawns for this kind of G.
+    #[inline]
+    pub(super) fn spawns_of(&self, vtable: &VTable) -> &AtomicU64 {
+        &self.spawns[usize::from(vtable.is_goroutine)]
+    }
+
+    /// The counter of ends for this kind of G.
+    #[inline]
+    pub(super) fn ends_of(&self, vtable: &VTable) -> &AtomicU64 {
+        &self.ends[usize::from(vtable.is_goroutine)]
+    }
+
     /// Publishes what thieves cannot see.
     #[inline]
     pub(super) fn set_hidden(&self, n: u32) {
@@ -53,10 +68,15 @@ pub struct Metrics {
     pub spinning: usize,
     /// Tasks that have been spawned and have not ended.
     pub tasks: usize,
-    /// Tasks in the global queue.
+    /// Goroutines that have been started and have not ended.
+    pub goroutines: usize,
+    /// Tasks and goroutines in the global queue.
     pub global_queue: usize,
-    /// Tasks spawned so far.
+    /// Tasks and goroutines created so far.
     pub spawned: u64,
+    /// Bytes of address space made usable for goroutine stacks, guards included, over all runtimes
+    /// of the process. What was touched of it is resident.
+    pub stack_memory: usize,
     /// Bytes of task memory held from the allocator.
     pub task_memory: usize,
     /// One entry per P.
@@ -85,20 +105,23 @@ impl Sched {
     /// A snapshot; blocks nobody but an M that goes idle, for a moment.
     pub(crate) fn metrics(&self) -> Metrics {
         let per_proc: Vec<ProcMetrics> = self.ps.iter().map(proc_metrics).collect();
-        let sum = |f: fn(&Counters) -> &AtomicU64| -> u64 {
-            self.ps.iter().map(|p| read(f(&p.counters))).sum()
+        let sum = |f: fn(&Counters) -> &[AtomicU64; 2], kind: usize| -> u64 {
+            let ps: u64 = self.ps.iter().map(|p| read(&f(&p.counters)[kind])).sum();
+            ps + read(&f(&self.outside)[kind])
         };
-        let spawned = sum(|c| &c.spawns) + read(&self.outside.spawns);
-        let ended = sum(|c| &c.ends) + read(&self.outside.ends);
+        let spawned = [0, 1].map(|kind| sum(|c| &c.spawns, kind));
+        let live = |kind: usize| spawned[kind].saturating_sub(sum(|c| &c.ends, kind)) as usize;
         let idle = self.idle.counts();
         Metrics {
             procs: self.ps.len(),
             idle_procs: idle.procs,
             threads: self.idle.threads(),
             spinning: idle.spinning,
-            tasks: spawned.saturating_sub(ended) as usize,
+            tasks: live(0),
+            goroutines: live(1),
             global_queue: self.global.len(),
-            spawned,
+            spawned: spawned.iter().sum(),
+            stack_memory: stack::pool::stats().iter().map(|s| s.committed_bytes()).sum(),
             task_memory: self.heap.bytes(),
             per_proc,
         }

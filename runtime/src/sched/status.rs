@@ -418,6 +418,12 @@ impl Status {
         }
     }
 
+    /// Whether somebody asked for the end.
+    pub(crate) fn is_aborting(&self) -> bool {
+        // Relaxed: a wait that misses it is woken and looks again.
+        self.0.load(Ordering::Relaxed) & ABORT != 0
+    }
+
     /// Whether the body has ended.
     pub(crate) fn is_done(&self) -> bool {
         // Acquire: whoever sees the end also sees what the body did (`complete`).

@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::Sched;
+use crate::stack::pool;
 use crate::util::clock;
 use crate::util::note::Note;
 
@@ -19,8 +20,13 @@ use crate::util::note::Note;
 const PERIOD: Duration = Duration::from_millis(1);
 /// The network waits no longer for a poll. Go: the same 10 ms.
 const NETPOLL_OVERDUE: u64 = 10_000_000;
-/// After so many looks at an idle runtime sysmon sleeps until work begins.
+/// After so many looks in a row sysmon may sleep, if the runtime is idle.
 const IDLE_LOOKS: u32 = 20;
+/// About a second of looks.
+const BUSY_LOOKS: u32 = 1000;
+/// Stacks that lie idle for this long are trimmed, so many at once (0.2 ms).
+const TRIM_PERIOD: Duration = Duration::from_secs(1);
+const TRIM_MOST: usize = 256;
 
 /// See the module.
 #[derive(Default)]
@@ -57,32 +63,45 @@ impl Sched {
 
     /// The thread's body.
     pub(super) fn run_sysmon(&self) {
-        let mut idle_looks = 0;
+        let (mut looks, mut idle_looks) = (0u32, 0);
         while !self.idle.counts().is_closing() {
-            if self.idle.counts().procs == self.ps.len() {
-                idle_looks += 1;
-                if idle_looks > IDLE_LOOKS {
-                    self.deep_sleep();
-                    idle_looks = 0;
-                    continue;
-                }
-            } else {
+            looks = looks.wrapping_add(1);
+            if looks % BUSY_LOOKS == 0 {
+                pool::scavenge(TRIM_MOST);
+            }
+            self.help();
+            if self.idle.counts().procs < self.ps.len() {
                 idle_looks = 0;
                 self.poll_if_overdue();
-                self.help();
+            } else if idle_looks < IDLE_LOOKS {
+                idle_looks += 1;
+            } else {
+                self.sleep_while_idle();
             }
             self.sysmon.note.sleep_for(PERIOD);
         }
     }
 
-    fn deep_sleep(&self) {
-        if self.announce_deep_sleep() {
+    /// Sleeps until work begins. On the way the stacks that nobody has wanted lately give their
+    /// memory back: each must be seen twice, a second apart.
+    fn sleep_while_idle(&self) {
+        for _ in 0..2 {
+            if !self.announce_sleep() {
+                return;
+            }
+            self.sysmon.note.sleep_for(TRIM_PERIOD);
+            if self.idle.counts().procs < self.ps.len() {
+                return;
+            }
+            while pool::scavenge(TRIM_MOST) > 0 {}
+        }
+        if self.announce_sleep() {
             self.sysmon.note.sleep();
         }
     }
 
     /// Under the idle lock: false if a P is in use after all.
-    fn announce_deep_sleep(&self) -> bool {
+    fn announce_sleep(&self) -> bool {
         self.idle.if_all_idle(self.ps.len(), || {
             self.sysmon.asleep.store(true, Ordering::Relaxed); // Relaxed: under the lock
         })
@@ -101,12 +120,20 @@ impl Sched {
         }
     }
 
-    /// Wakes an M if work waits beside an idle P.
+    /// Wakes an M if something waits beside an idle P: work, a timer, or the network, which an M
+    /// without work should watch while the others are busy.
     fn help(&self) {
         let now = self.idle.counts();
-        if now.procs > 0 && now.spinning == 0 && (self.has_work() || self.has_hidden_work()) {
+        let idle = now.procs > 0 && now.spinning == 0;
+        if idle && (self.has_work() || self.has_hidden_work() || self.is_due()) {
+            self.wakep();
+        } else if idle && !self.idle.has_poller() {
             self.wakep();
         }
+    }
+
+    fn is_due(&self) -> bool {
+        self.earliest_timer().is_some_and(|when| when <= clock::now())
     }
 
     fn has_hidden_work(&self) -> bool {

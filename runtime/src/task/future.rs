@@ -38,6 +38,7 @@ impl<F: Future> Ops<F> {
     pub(crate) const VTABLE: &'static VTable = &VTable {
         resume: Self::resume,
         cancel: Self::cancel,
+        is_goroutine: false,
         drop_output: Self::drop_output,
         take_output: Self::take_output,
         type_name: std::any::type_name::<F>,
@@ -83,9 +84,10 @@ impl<F: Future> Ops<F> {
         Stopped::Done
     }
 
-    unsafe fn cancel(g: GRef) {
+    unsafe fn cancel(g: GRef) -> Stopped {
         // SAFETY: the caller owns the body, which is still the future.
         unsafe { Self::end(g, Err(JoinError::cancelled(g.id()))) };
+        Stopped::Done
     }
 
     /// Drops the future and stores what it came to. A panic in its drop counts as its panic.
@@ -118,14 +120,14 @@ impl<F: Future> Ops<F> {
 }
 
 #[cold]
-fn panicked(g: GRef, payload: Box<dyn Any + Send>) -> JoinError {
+pub(super) fn panicked(g: GRef, payload: Box<dyn Any + Send>) -> JoinError {
     if g.sched().config.abort_on_panic {
         std::process::abort();
     }
     JoinError::panicked(g.id(), payload)
 }
 
-fn quietly(f: impl FnOnce() + std::panic::UnwindSafe) {
+pub(super) fn quietly(f: impl FnOnce() + std::panic::UnwindSafe) {
     if let Err(payload) = catch_unwind(f) {
         drop_quietly(payload);
     }

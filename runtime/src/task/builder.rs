@@ -1,0 +1,87 @@
+//! `task::Builder`: tasks and goroutines with a name and a stack of some size.
+
+use std::future::Future;
+use std::io;
+
+use super::goroutine;
+use crate::join::JoinHandle;
+use crate::rt;
+use crate::spawn::{Stack, go_on, spawn_on};
+use crate::stack::SizeClass;
+
+/// Settings of one task or goroutine. Like [`std::thread::Builder`].
+///
+/// # Examples
+/// ```
+/// # fn main() -> std::io::Result<()> {
+/// use gort::prelude::*;
+/// let parser = gort::task::Builder::new().name("parser").stack_size(1 << 20);
+/// let depth = parser.go(|| 100_000)?;
+/// assert_eq!(depth.wait().unwrap(), 100_000);
+/// # Ok(()) }
+/// ```
+#[derive(Debug, Clone, Default)]
+#[must_use]
+pub struct Builder {
+    name: Option<String>,
+    stack_size: Option<usize>,
+}
+
+impl Builder {
+    /// No name, and the default stack of 256 KiB.
+    pub fn new() -> Builder {
+        Builder::default()
+    }
+
+    /// A name, for reports. It need not be unique.
+    pub fn name(mut self, name: impl Into<String>) -> Builder {
+        self.name = Some(name.into());
+        self
+    }
+
+    /// The size of a goroutine's stack in bytes, its guard page included; it is rounded up to
+    /// 16 KiB, 64 KiB, 256 KiB or 1 MiB. Only what is touched takes memory. A panic that prints a
+    /// backtrace takes more than 16 KiB. Tasks have no stack and ignore it.
+    pub fn stack_size(mut self, bytes: usize) -> Builder {
+        self.stack_size = Some(bytes);
+        self
+    }
+
+    /// Starts a task. See [`spawn`](crate::spawn).
+    ///
+    /// # Errors
+    /// None yet; the type leaves room.
+    #[track_caller]
+    pub fn spawn<F>(self, future: F) -> io::Result<JoinHandle<F::Output>>
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        Ok(rt::with_current(|sched| spawn_on(sched, self.name, future)))
+    }
+
+    /// Starts a goroutine. See [`go`](crate::go). Its stack is taken here and not when it begins,
+    /// so a failure is this call's.
+    ///
+    /// # Errors
+    /// `InvalidInput` for a stack of more than 1 MiB, and what the system says when it gives no
+    /// memory for the stack.
+    #[track_caller]
+    pub fn go<F, T>(self, f: F) -> io::Result<JoinHandle<T>>
+    where
+        F: FnOnce() -> T + Send + 'static,
+        T: Send + 'static,
+    {
+        let size = match self.stack_size {
+            None => SizeClass::DEFAULT,
+            Some(bytes) => SizeClass::fit(bytes).ok_or_else(|| too_large(bytes))?,
+        };
+        let stack = Stack::Taken(goroutine::take_stack(size)?);
+        Ok(rt::with_current(|sched| go_on(sched, stack, self.name, f)))
+    }
+}
+
+fn too_large(bytes: usize) -> io::Error {
+    let text = format!("stack_size: {bytes} bytes are more than the largest stack, 1 MiB");
+    io::Error::new(io::ErrorKind::InvalidInput, text)
+}
