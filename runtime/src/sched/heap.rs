@@ -265,11 +265,13 @@ impl Heap {
     /// Calls `f` with every G that has not ended, holding a reference that `f` must give back.
     /// `f` runs without the lock.
     pub(super) fn for_each_live(&self, mut f: impl FnMut(GRef)) {
-        let cells: Vec<(usize, usize, usize)> = {
+        let (cells, large): (Vec<_>, Vec<_>) = {
             let central = self.lock();
-            let large = central.large.iter().map(|p| (p.0.as_ptr().expose_provenance(), 1, 1));
-            central.cells().chain(large).collect()
+            // A large cell may be gone once the lock is released: these are taken under it.
+            let large = central.large.iter().map(|p| GRef::from_raw(p.0.as_ptr().cast()));
+            (central.cells().collect(), large.filter(|g| g.status().try_ref()).collect())
         };
+        large.into_iter().for_each(&mut f);
         for (first, size, count) in cells {
             for i in 0..count {
                 let g = GRef::from_raw(std::ptr::with_exposed_provenance(first + i * size));

@@ -20,16 +20,13 @@ use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering, fence};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crossbeam_utils::CachePadded;
-use gort_netpoll::Blocker;
-
 use super::Sched;
 use super::m::M;
 use super::p::P;
-use super::stats::bump;
 use crate::util::clock;
 
-const PROC: u64 = 1;
-const SPINNING: u64 = 1 << 16;
+pub(super) const PROC: u64 = 1;
+pub(super) const SPINNING: u64 = 1 << 16;
 /// One of the searching Ms is in a timed wait: it counts as searching, but looks at nothing now.
 const BACKOFF: u64 = 1 << 32;
 /// The runtime ends.
@@ -40,7 +37,7 @@ const LONE_SHIFT_MAX: u32 = 12;
 
 /// See the module.
 pub(super) struct Idle {
-    counts: CachePadded<AtomicU64>,
+    pub(super) counts: CachePadded<AtomicU64>,
     lists: Mutex<Lists>,
     /// The M in a timed wait, if any.
     backing_off: AtomicPtr<M>,
@@ -51,13 +48,13 @@ pub(super) struct Idle {
 }
 
 #[derive(Default)]
-struct Lists {
+pub(super) struct Lists {
     /// Idle Ps; LIFO, so that caches stay warm.
-    ps: Vec<&'static P>,
+    pub(super) ps: Vec<&'static P>,
     /// Ms that sleep on their note; LIFO.
-    ms: Vec<&'static M>,
+    pub(super) ms: Vec<&'static M>,
     /// The M that sleeps in the netpoller, or is about to.
-    poller: Option<&'static M>,
+    pub(super) poller: Option<&'static M>,
     /// Ms that have something to run, but no P to run it with.
     wanting: Vec<&'static M>,
     /// Worker threads that run.
@@ -108,7 +105,7 @@ impl Idle {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Lists> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, Lists> {
         self.lists.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -236,7 +233,7 @@ impl Lists {
     }
 
     /// The first M that wants a P, if it is still idle.
-    fn next_wanting(&mut self, idle: &Idle) -> Option<&'static M> {
+    pub(super) fn next_wanting(&mut self, idle: &Idle) -> Option<&'static M> {
         while !self.wanting.is_empty() {
             let m = self.wanting.remove(0);
             idle.wanting.fetch_sub(1, Ordering::Relaxed); // Relaxed: a hint
@@ -294,7 +291,7 @@ impl Sched {
     }
 
     /// Takes an idle P.
-    fn take_p(&self, lists: &mut Lists) -> Option<&'static P> {
+    pub(super) fn take_p(&self, lists: &mut Lists) -> Option<&'static P> {
         let p = lists.ps.pop()?;
         // SeqCst: see README, IdleCount.
         self.idle.counts.fetch_sub(PROC, Ordering::SeqCst);
@@ -341,6 +338,11 @@ impl Sched {
         // SAFETY: Ps live as long as the scheduler.
         if let Some(p) = unsafe { p.as_ref() } {
             self.idle.enlist_p(&mut lists, p);
+        }
+        let last = lists.threads == 0;
+        drop(lists);
+        if last {
+            self.finish(); // everybody else has left meanwhile
         }
     }
 
@@ -401,7 +403,7 @@ impl Sched {
     }
 
     /// Takes `m` out of the idle lists and gives it `p`.
-    fn wake_with(&self, mut lists: MutexGuard<'_, Lists>, m: &'static M, p: &'static P) {
+    pub(super) fn wake_with(&self, mut lists: MutexGuard<'_, Lists>, m: &'static M, p: &'static P) {
         // SeqCst: see README, SpinCount. The M that gets it counts as searching.
         self.idle.counts.fetch_add(SPINNING, Ordering::SeqCst);
         give(m, p);
@@ -487,147 +489,4 @@ impl Sched {
 fn give(m: &M, p: &'static P) {
     // Release: pairs with the Acquire in `take_nextp`.
     m.nextp.store(std::ptr::from_ref(p).cast_mut(), Ordering::Release);
-}
-
-impl M {
-    /// Gives the P up, for its queues are empty and there is nothing to steal, and sleeps until
-    /// there is one to hold. False: the runtime ends. Go: stopm, with the tail of findRunnable.
-    #[cold]
-    pub(super) fn rest(&self) -> bool {
-        let sched = self.sched();
-        let blocker = sched.netpoll.blocker();
-        self.retire(blocker.is_some());
-        fence(Ordering::SeqCst); // SleepFence: this M is enlisted before it looks once more
-        if self.has_residents() {
-            sched.wake_home(self); // as who queued it would
-        } else if sched.has_work() {
-            sched.wakep(); // as a producer would; it may well choose this M
-        }
-        match blocker {
-            Some(blocker) => self.sleep_in_netpoll(blocker),
-            None => self.sleep_on_note(),
-        }
-        // Relaxed: this M is awake; who still sees it set finds it in no list.
-        self.resting.store(false, Ordering::Relaxed);
-        !sched.idle.counts().is_closing() || self.p().is_some()
-    }
-
-    /// Enlists this M as idle, and its P; one step for those who look at the counts.
-    fn retire(&self, polls: bool) {
-        let sched = self.sched();
-        let mut lists = sched.idle.lock();
-        let mut change = 0;
-        let mut to_wake = None;
-        if let Some(p) = self.p() {
-            // SAFETY: this M holds it, inside the core.
-            debug_assert!(unsafe { p.local() }.is_empty(), "an idle P has no work (S29)");
-            bump(&p.counters.parks);
-            self.releasep();
-            match lists.next_wanting(&sched.idle) {
-                Some(m) => to_wake = Some((m, p)),
-                None => {
-                    lists.ps.push(p);
-                    change = PROC;
-                }
-            }
-        }
-        self.resting.store(true, Ordering::Relaxed); // Relaxed: ordered by SleepFence
-        if self.spinning.replace(false) {
-            change = change.wrapping_sub(SPINNING);
-        }
-        // SeqCst: see README, IdleCount and SpinCount.
-        sched.idle.counts.fetch_add(change, Ordering::SeqCst);
-        // SAFETY: the scheduler keeps its Ms.
-        let me: &'static M = unsafe { &*std::ptr::from_ref(self) };
-        if polls {
-            lists.poller = Some(me);
-        } else {
-            lists.ms.push(me);
-        }
-        if let Some((m, p)) = to_wake {
-            sched.wake_with(lists, m, p);
-        }
-    }
-
-    fn sleep_on_note(&self) {
-        let sched = self.sched();
-        // The M in the netpoller sleeps until the earliest timer, and this M's P may have had it.
-        if let Some(when) = sched.earliest_timer() {
-            sched.netpoll.wake_at(clock::instant(when));
-        }
-        while !self.take_nextp() {
-            if sched.idle.counts().is_closing() {
-                return;
-            }
-            self.note.sleep();
-        }
-    }
-
-    /// Sleeps in the netpoller until the earliest timer. Go: the netpoll block in findRunnable.
-    fn sleep_in_netpoll(&self, mut blocker: Blocker<'_>) {
-        let sched = self.sched();
-        let mut ready = Vec::new();
-        loop {
-            // While every P is held, their owners look after the timers.
-            let timed = sched.idle.counts().procs > 0;
-            let until = if timed { sched.earliest_timer() } else { None };
-            blocker.prepare(until.map(clock::instant));
-            fence(Ordering::SeqCst); // SleepFence: pairs with RetireFence and TimerFence
-            let counts = sched.idle.counts();
-            if counts.is_closing() {
-                sched.idle.lock().poller = None;
-                break;
-            }
-            if !timed && counts.procs > 0 {
-                continue; // a P went idle meanwhile; its timers are ours to watch now
-            }
-            // Acquire: pairs with `give`, whose `break_` may have come before `prepare`.
-            if !self.nextp.load(Ordering::Acquire).is_null() {
-                self.take_nextp();
-                break;
-            }
-            // Errors of epoll_wait other than EINTR mean a broken descriptor: nothing to wait for.
-            let polled = blocker.block(&mut |waker| ready.push(waker));
-            assert!(polled.is_ok(), "gort: the poller failed: {polled:?}");
-            if self.leave_netpoll(!ready.is_empty()) {
-                break;
-            }
-        }
-        drop(blocker);
-        self.ready_wakers(ready);
-    }
-
-    /// Whether this M stops sleeping in the netpoller: it has been given a P, or there is
-    /// something to do and an idle P to do it with, or what is ready must go to the global queue.
-    fn leave_netpoll(&self, any_ready: bool) -> bool {
-        let sched = self.sched();
-        let mut lists = sched.idle.lock();
-        let Some(me) = lists.poller.take() else {
-            drop(lists);
-            return self.take_nextp();
-        };
-        let due = sched.earliest_timer().is_some_and(|when| when <= clock::now());
-        if any_ready || due {
-            if let Some(p) = sched.take_p(&mut lists) {
-                self.acquirep(p);
-                return true;
-            }
-            if any_ready {
-                return true;
-            }
-        }
-        lists.poller = Some(me);
-        false
-    }
-
-    /// Takes the P that somebody gave to this M, which now counts as searching.
-    pub(super) fn take_nextp(&self) -> bool {
-        // Acquire: pairs with the Release in `give`.
-        let p = self.nextp.swap(std::ptr::null_mut(), Ordering::Acquire);
-        // SAFETY: Ps live as long as the scheduler.
-        let Some(p) = (unsafe { p.as_ref() }) else { return false };
-        self.acquirep(p);
-        self.spinning.set(true);
-        true
-    }
 }

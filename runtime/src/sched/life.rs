@@ -218,7 +218,7 @@ impl Sched {
         // SeqCst: with the store in `finish`; the pusher's fence lies between its push and this.
         if self.ended.load(Ordering::SeqCst) {
             let m = self.take_outside_m();
-            m.scoped(|| m.cancel_all());
+            m.scoped(|| m.cancel_queued());
             self.put_outside_m(m);
         }
     }
@@ -240,6 +240,11 @@ impl Sched {
             // SAFETY: the count that `close_heap` left to the last cell.
             unsafe { Arc::decrement_strong_count(self) };
         }
+    }
+
+    /// Whether something is queued that its pusher will not run itself.
+    pub(super) fn has_foreign_work(&self) -> bool {
+        !self.global.is_empty() || self.ps.iter().any(|p| !p.inbox_is_empty())
     }
 
     /// Whether a queue that anyone may take from holds something.
@@ -285,15 +290,22 @@ impl M {
                     any = true;
                 }
             }
-            while let Some(g) = sched.global.pop() {
-                self.cancel_owned(g);
-                any = true;
-            }
+            any |= self.cancel_queued();
             sched.heap.for_each_live(|g| {
                 any |= self.cancel_waiting(g);
                 super::schedule::drop_ref(g);
             });
         }
+    }
+
+    /// Cancels what is in the global queue. Several threads may do this at once.
+    fn cancel_queued(&self) -> bool {
+        let mut any = false;
+        while let Some(g) = self.sched().global.pop() {
+            self.cancel_owned(g);
+            any = true;
+        }
+        any
     }
 
     fn cancel_owned(&self, g: Runnable) {

@@ -7,7 +7,7 @@
 //! | `p`, `runq` | the queues of a P |
 //! | `m` | the thread, and the bracket around user code |
 //! | `schedule` | the loop: find, run, stop |
-//! | `idle`, `steal` | who sleeps, who searches, what pays |
+//! | `idle`, `rest`, `steal` | who wakes whom, who sleeps, what a search pays |
 //! | `timers` | the timer heaps |
 //! | `sysmon` | the watchman |
 //! | `life` | start and end of a scheduler |
@@ -31,6 +31,8 @@ pub(crate) mod m;
 pub(crate) mod outside;
 #[cfg(not(loom))]
 mod p;
+#[cfg(not(loom))]
+mod rest;
 #[cfg(not(loom))]
 mod runq;
 #[cfg(all(test, loom))]

@@ -1,7 +1,7 @@
 //! The scheduler loop of an M: find a G, run it, see how it stopped. Go: schedule, execute,
 //! findRunnable, park_m, goexit0.
 
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{Ordering, fence};
 use std::task::Waker;
 
 use super::Sched;
@@ -183,7 +183,9 @@ impl M {
                 // SAFETY: the wake gave the G to this M.
                 let joiner = unsafe { Runnable::claim(g) };
                 let here = self.p().map(|p| p.id);
-                let last = self.sched().ps.get(g.last_p() as usize);
+                // Only an M with a P: the runtime may end beside one that has none, and nobody would
+                // look into that inbox again.
+                let last = here.and_then(|_| self.sched().ps.get(g.last_p() as usize));
                 match last.filter(|p| Some(p.id) != here && p.is_held()) {
                     Some(p) if std::ptr::eq(g.sched(), self.sched()) && g.home().is_none() => {
                         p.push_inbox(joiner);
@@ -288,8 +290,10 @@ impl M {
     fn found(&self) {
         if self.spinning.replace(false) {
             self.sched().idle.stop_spinning();
+            fence(Ordering::SeqCst); // SpinCount: a foreign submit may have relied on this M
             // SAFETY: this M holds its P, inside the core.
-            if self.p().is_some_and(|p| !unsafe { p.local() }.is_empty()) {
+            let more = self.p().is_some_and(|p| !unsafe { p.local() }.is_empty());
+            if more || self.sched().has_foreign_work() {
                 self.sched().wakep();
             }
         }

@@ -15,7 +15,7 @@
 //! patience let a ping-pong pair stay together (S17).
 
 use std::hint::spin_loop;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{Ordering, fence};
 use std::time::Duration;
 
 use super::g::Runnable;
@@ -113,8 +113,10 @@ impl M {
             }
         }
         if sched.run_all_timers(self) {
-            return local.pop();
+            return self.pop(p);
         }
+        // SAFETY: as above; the timers have queued through a reference of their own.
+        let local = unsafe { p.local() };
         sched.global.pop_batch(&local.shared, ps.len())
     }
 
@@ -131,8 +133,13 @@ impl M {
             let Some(owner) = (unsafe { victim.owner.load(Ordering::Acquire).as_ref() }) else {
                 continue;
             };
-            // SAFETY: `lock_out` runs this only while the victim's owner cannot enter the core.
-            let taken = owner.lock_out(victim, || unsafe { victim.local() }.rob(local));
+            let taken = owner.lock_out(victim, || {
+                // SAFETY: `lock_out` runs this only while the victim's owner cannot enter the core.
+                let theirs = unsafe { victim.local() };
+                let n = theirs.rob(local);
+                victim.counters.set_hidden(theirs.hidden());
+                n
+            });
             if let Some(n) = taken.filter(|n| *n > 0) {
                 self.took(p, n as u64);
                 self.sched().idle.lone_wake_helped();
@@ -171,7 +178,8 @@ impl M {
     /// Waits, counted as searching, until the victims' work is worth an attempt.
     fn back_off(&self, mut profit: Profit) {
         let sched = self.sched();
-        let mut looks = 1 << profit.skip;
+        fence(Ordering::SeqCst); // SleepFence: announced before it looks once more
+        let mut looks = if sched.has_foreign_work() { 0 } else { 1 << profit.skip };
         while looks > 0 {
             let (ticks, start) = (sched.dispatches(), clock::now());
             // A foreign submit ends the wait early.
@@ -179,7 +187,7 @@ impl M {
             let (ticks, waited) = (sched.dispatches() - ticks, clock::now() - start);
             let counts = sched.idle.counts();
             let alone = counts.procs + 1 >= sched.ps.len();
-            if alone || counts.is_closing() || !sched.global.is_empty() {
+            if alone || counts.is_closing() || sched.has_foreign_work() {
                 break;
             }
             let tiny = waited < WORTH * ticks;

@@ -160,12 +160,12 @@ impl Timers {
 
     /// Arms a timer. Also tells whether it is now the earliest.
     pub(crate) fn arm(&self, when: u64, waker: &Waker) -> Result<(TimerId, bool), Closed> {
-        let waker = waker.clone();
+        let mut waker = Some(waker.clone()); // if refused, dropped outside the lock
         self.with(|heap| {
             if heap.closed {
                 return Err(Closed);
             }
-            let id = heap.occupy(waker);
+            let id = heap.occupy(waker.take());
             let first = heap.push(Entry { when, slot: id.slot, generation: id.generation });
             if first {
                 self.publish(heap);
@@ -225,13 +225,13 @@ impl Timers {
 }
 
 impl Heap {
-    fn occupy(&mut self, waker: Waker) -> TimerId {
+    fn occupy(&mut self, waker: Option<Waker>) -> TimerId {
         let slot = self.free.pop().unwrap_or_else(|| {
             self.slots.push(Slot { generation: 0, waker: None });
             u32::try_from(self.slots.len() - 1).expect("fewer than 2^32 timers")
         });
         let entry = &mut self.slots[slot as usize];
-        entry.waker = Some(waker);
+        entry.waker = waker;
         TimerId { slot, generation: entry.generation, life: self.life }
     }
 

@@ -1,0 +1,156 @@
+//! How an M goes to sleep and comes back: the sleeper's side of the protocol in `README.md`.
+
+use std::sync::atomic::{Ordering, fence};
+
+use gort_netpoll::Blocker;
+
+use super::idle::{PROC, SPINNING};
+use super::m::M;
+use super::stats::bump;
+use crate::util::clock;
+
+impl M {
+    /// Gives the P up, for its queues are empty and there is nothing to steal, and sleeps until
+    /// there is one to hold. False: the runtime ends. Go: stopm, with the tail of findRunnable.
+    #[cold]
+    pub(super) fn rest(&self) -> bool {
+        let sched = self.sched();
+        let blocker = sched.netpoll.blocker();
+        self.retire(blocker.is_some());
+        fence(Ordering::SeqCst); // SleepFence: this M is enlisted before it looks once more
+        if self.has_residents() {
+            sched.wake_home(self); // as who queued it would
+        } else if sched.has_work() {
+            sched.wakep(); // as a producer would; it may well choose this M
+        }
+        match blocker {
+            Some(blocker) => self.sleep_in_netpoll(blocker),
+            None => self.sleep_on_note(),
+        }
+        // Relaxed: this M is awake; who still sees it set finds it in no list.
+        self.resting.store(false, Ordering::Relaxed);
+        !sched.idle.counts().is_closing() || self.p().is_some()
+    }
+
+    /// Enlists this M as idle, and its P; one step for those who look at the counts.
+    fn retire(&self, polls: bool) {
+        let sched = self.sched();
+        let mut lists = sched.idle.lock();
+        let mut change = 0;
+        let mut to_wake = None;
+        if let Some(p) = self.p() {
+            // SAFETY: this M holds it, inside the core.
+            debug_assert!(unsafe { p.local() }.is_empty(), "an idle P has no work (S29)");
+            bump(&p.counters.parks);
+            p.counters.set_hidden(0);
+            self.releasep();
+            match lists.next_wanting(&sched.idle) {
+                Some(m) => to_wake = Some((m, p)),
+                None => {
+                    lists.ps.push(p);
+                    change = PROC;
+                }
+            }
+        }
+        self.resting.store(true, Ordering::Relaxed); // Relaxed: ordered by SleepFence
+        if self.spinning.replace(false) {
+            change = change.wrapping_sub(SPINNING);
+        }
+        // SeqCst: see README, IdleCount and SpinCount.
+        sched.idle.counts.fetch_add(change, Ordering::SeqCst);
+        // SAFETY: the scheduler keeps its Ms.
+        let me: &'static M = unsafe { &*std::ptr::from_ref(self) };
+        if polls {
+            lists.poller = Some(me);
+        } else {
+            lists.ms.push(me);
+        }
+        if let Some((m, p)) = to_wake {
+            sched.wake_with(lists, m, p);
+        }
+    }
+
+    fn sleep_on_note(&self) {
+        let sched = self.sched();
+        // The M in the netpoller sleeps until the earliest timer, and this M's P may have had it.
+        if let Some(when) = sched.earliest_timer() {
+            sched.netpoll.wake_at(clock::instant(when));
+        }
+        while !self.take_nextp() {
+            if sched.idle.counts().is_closing() {
+                return;
+            }
+            self.note.sleep();
+        }
+    }
+
+    /// Sleeps in the netpoller until the earliest timer. Go: the netpoll block in findRunnable.
+    fn sleep_in_netpoll(&self, mut blocker: Blocker<'_>) {
+        let sched = self.sched();
+        let mut ready = Vec::new();
+        loop {
+            // While every P is held, their owners look after the timers.
+            let timed = sched.idle.counts().procs > 0;
+            let until = if timed { sched.earliest_timer() } else { None };
+            blocker.prepare(until.map(clock::instant));
+            fence(Ordering::SeqCst); // SleepFence: pairs with RetireFence and TimerFence
+            let counts = sched.idle.counts();
+            if counts.is_closing() {
+                sched.idle.lock().poller = None;
+                break;
+            }
+            // A timer came before the announcement, or a P went idle: these are ours to watch now.
+            let earlier = |when: u64| until.is_none_or(|until| when < until);
+            if counts.procs > 0 && sched.earliest_timer().is_some_and(earlier) {
+                continue;
+            }
+            // Acquire: pairs with `give`, whose `break_` may have come before `prepare`.
+            if !self.nextp.load(Ordering::Acquire).is_null() {
+                self.take_nextp();
+                break;
+            }
+            // Errors of epoll_wait other than EINTR mean a broken descriptor: nothing to wait for.
+            let polled = blocker.block(&mut |waker| ready.push(waker));
+            assert!(polled.is_ok(), "gort: the poller failed: {polled:?}");
+            if self.leave_netpoll(!ready.is_empty()) {
+                break;
+            }
+        }
+        drop(blocker);
+        self.ready_wakers(ready);
+    }
+
+    /// Whether this M stops sleeping in the netpoller: it has been given a P, or there is
+    /// something to do and an idle P to do it with, or what is ready must go to the global queue.
+    fn leave_netpoll(&self, any_ready: bool) -> bool {
+        let sched = self.sched();
+        let mut lists = sched.idle.lock();
+        let Some(me) = lists.poller.take() else {
+            drop(lists);
+            return self.take_nextp();
+        };
+        let due = sched.earliest_timer().is_some_and(|when| when <= clock::now());
+        if any_ready || due {
+            if let Some(p) = sched.take_p(&mut lists) {
+                self.acquirep(p);
+                return true;
+            }
+            if any_ready {
+                return true;
+            }
+        }
+        lists.poller = Some(me);
+        false
+    }
+
+    /// Takes the P that somebody gave to this M, which now counts as searching.
+    pub(super) fn take_nextp(&self) -> bool {
+        // Acquire: pairs with the Release in `give`.
+        let p = self.nextp.swap(std::ptr::null_mut(), Ordering::Acquire);
+        // SAFETY: Ps live as long as the scheduler.
+        let Some(p) = (unsafe { p.as_ref() }) else { return false };
+        self.acquirep(p);
+        self.spinning.set(true);
+        true
+    }
+}
