@@ -52,7 +52,7 @@ where
 #[inline]
 pub(crate) fn spawn_on<F>(
     sched: &Sched,
-    name: Option<String>,
+    name: Option<&str>,
     future: F,
 ) -> JoinHandle<F::Output>
 where
@@ -85,7 +85,7 @@ where
 
 #[track_caller]
 #[inline]
-fn new_g<F: Future>() -> NewG {
+fn new_g<F: Future>() -> NewG<'static> {
     NewG { vtable: Ops::<F>::VTABLE, class: Ops::<F>::CLASS, spawned_at: Location::caller(), name: None }
 }
 
@@ -143,7 +143,7 @@ impl Default for Stack {
 pub(crate) fn go_on<F, T>(
     sched: &Sched,
     stack: Stack,
-    name: Option<String>,
+    name: Option<&str>,
     f: F,
 ) -> JoinHandle<T>
 where

@@ -29,6 +29,8 @@ pub(super) const PROC: u64 = 1;
 pub(super) const SPINNING: u64 = 1 << 16;
 /// One of the searching Ms is in a timed wait: it counts as searching, but looks at nothing now.
 const BACKOFF: u64 = 1 << 32;
+/// Some M has something that only it can run, and no P.
+const WANTED: u64 = 1 << 34;
 /// The runtime ends.
 const CLOSING: u64 = 1 << 33;
 const MASK: u64 = 0xFFFF;
@@ -43,8 +45,6 @@ pub(super) struct Idle {
     backing_off: AtomicPtr<M>,
     /// k of the rule for lone wakes.
     lone_shift: AtomicU32,
-    /// The length of `Lists::wanting`.
-    wanting: AtomicU32,
 }
 
 #[derive(Default)]
@@ -89,6 +89,12 @@ impl Counts {
         self.word & CLOSING != 0
     }
 
+    /// Whether some M waits for a P to run what lives there: who has one hands it over.
+    #[inline]
+    pub(super) fn is_p_wanted(self) -> bool {
+        self.word & WANTED != 0
+    }
+
     fn is_backing_off(self) -> bool {
         self.word & BACKOFF != 0
     }
@@ -101,7 +107,6 @@ impl Idle {
             lists: Mutex::default(),
             backing_off: AtomicPtr::default(),
             lone_shift: AtomicU32::new(0),
-            wanting: AtomicU32::new(0),
         }
     }
 
@@ -234,14 +239,15 @@ impl Lists {
 
     /// The first M that wants a P, if it is still idle.
     pub(super) fn next_wanting(&mut self, idle: &Idle) -> Option<&'static M> {
-        while !self.wanting.is_empty() {
+        let mut found = None;
+        while found.is_none() && !self.wanting.is_empty() {
             let m = self.wanting.remove(0);
-            idle.wanting.fetch_sub(1, Ordering::Relaxed); // Relaxed: a hint
-            if self.find_idle(m).is_some() {
-                return Some(m);
+            found = self.find_idle(m);
+            if self.wanting.is_empty() {
+                idle.counts.fetch_and(!WANTED, Ordering::Relaxed); // Relaxed: a hint
             }
         }
-        None
+        found
     }
 }
 
@@ -390,16 +396,10 @@ impl Sched {
             None => {
                 if !lists.wanting.iter().any(|other| std::ptr::eq(*other, m)) {
                     lists.wanting.push(m);
-                    self.idle.wanting.fetch_add(1, Ordering::Relaxed); // Relaxed: a hint
+                    self.idle.counts.fetch_or(WANTED, Ordering::Relaxed); // Relaxed: a hint
                 }
             }
         }
-    }
-
-    /// Whether some M waits for a P to run what lives there: who has one hands it over at its next
-    /// fair turn.
-    pub(super) fn is_p_wanted(&self) -> bool {
-        self.idle.wanting.load(Ordering::Relaxed) > 0 // Relaxed: a hint
     }
 
     /// Takes `m` out of the idle lists and gives it `p`.

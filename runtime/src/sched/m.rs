@@ -90,7 +90,7 @@ pub(crate) struct M {
     /// Those of them that are runnable, but for the one that was woken last here.
     local_runq: RefCell<VecDeque<Runnable>>,
     /// The one that was woken last, by this thread.
-    local_next: Cell<Option<Runnable>>,
+    local_next: Cell<Option<GRef>>,
     /// Whose turn it is: the residents', or the woken queue of the P.
     residents_first: Cell<bool>,
     /// Enlisted as idle: who queues something here must see to it that this M gets a P.
@@ -99,6 +99,8 @@ pub(crate) struct M {
     nested: AtomicU32,
     /// Wakers of others that the poller or the timers found.
     pub(super) foreign: RefCell<Vec<Waker>>,
+    /// Whether there are any.
+    pub(super) has_foreign: Cell<bool>,
     /// Stacks for the goroutines that begin here.
     pub(crate) stacks: RefCell<LocalPool>,
     /// Local tasks that live here, by address, with a reference each.
@@ -167,6 +169,7 @@ impl M {
             resting: AtomicBool::new(false),
             nested: AtomicU32::new(0),
             foreign: RefCell::default(),
+            has_foreign: Cell::new(false),
             stacks: RefCell::default(),
             locals: RefCell::default(),
             outside: Cell::new(false),
@@ -381,7 +384,9 @@ impl M {
 
     /// Queues a G that lives here, from this thread: to run next, as it was woken just now.
     pub(super) fn push_resident_next(&self, g: Runnable) {
-        if let Some(old) = self.local_next.replace(Some(g)) {
+        let old = self.pop_resident_next();
+        self.local_next.set(Some(g.into_g()));
+        if let Some(old) = old {
             self.push_resident_last(old);
         }
     }
@@ -394,7 +399,10 @@ impl M {
     /// The resident that was woken last, here.
     #[inline]
     pub(super) fn pop_resident_next(&self) -> Option<Runnable> {
-        self.local_next.take()
+        let g = self.local_next.get()?;
+        self.local_next.set(None);
+        // SAFETY: `push_resident_next` had it as a Runnable, and it is taken once.
+        Some(unsafe { Runnable::claim(g) })
     }
 
     /// The next resident.
@@ -403,7 +411,7 @@ impl M {
         if !self.inbox.load(Ordering::Relaxed).is_null() {
             take_links(&self.inbox, |g| self.push_resident_last(g));
         }
-        self.local_next.take().or_else(|| self.local_runq.borrow_mut().pop_front())
+        self.pop_resident_next().or_else(|| self.local_runq.borrow_mut().pop_front())
     }
 
     /// Whether any resident is runnable.
@@ -412,14 +420,7 @@ impl M {
         // Relaxed: who sleeps on it has a fence before (SleepFence).
         !self.inbox.load(Ordering::Relaxed).is_null()
             || !self.local_runq.borrow().is_empty()
-            || self.has_next()
-    }
-
-    fn has_next(&self) -> bool {
-        let next = self.local_next.take();
-        let any = next.is_some();
-        self.local_next.set(next);
-        any
+            || self.local_next.get().is_some()
     }
 
     /// Takes turns between the residents and the P's queues.

@@ -30,18 +30,18 @@ use crate::util::note::Note;
 const LOCAL_BATCH: usize = 61;
 
 /// What a new G's header says.
-pub(crate) struct NewG {
+pub(crate) struct NewG<'a> {
     pub(crate) vtable: &'static VTable,
     pub(crate) class: Class,
     pub(crate) spawned_at: &'static Location<'static>,
-    pub(crate) name: Option<String>,
+    pub(crate) name: Option<&'a str>,
 }
 
 impl Sched {
     /// A cell for a G that this thread, which holds no P here, is about to create. Go: newproc.
     /// The caller writes the body, then calls `submit`.
     #[cold]
-    pub(crate) fn newproc(&self, new: &NewG) -> GRef {
+    pub(crate) fn newproc(&self, new: &NewG<'_>) -> GRef {
         self.make(new, std::ptr::null())
     }
 
@@ -56,7 +56,7 @@ impl Sched {
         self.inject(unsafe { Runnable::claim(g) });
     }
 
-    fn make(&self, new: &NewG, home: *const M) -> GRef {
+    fn make(&self, new: &NewG<'_>, home: *const M) -> GRef {
         // Relaxed twice: uniqueness, statistics.
         let id = self.ids.fetch_add(1, Ordering::Relaxed);
         self.outside.spawns_of(new.vtable).fetch_add(1, Ordering::Relaxed);
@@ -70,11 +70,11 @@ impl Sched {
 
     /// Names are rare, so they are kept beside the cells.
     #[inline]
-    fn set_name(&self, g: GRef, new: &NewG) {
-        if let Some(name) = &new.name {
+    fn set_name(&self, g: GRef, new: &NewG<'_>) {
+        if let Some(name) = new.name {
             // SAFETY: the G is just being made.
             unsafe { g.set_named() };
-            self.lock_names().insert(g.id(), name.clone());
+            self.lock_names().insert(g.id(), name.to_owned());
         }
     }
 
@@ -99,10 +99,16 @@ impl Sched {
     }
 
     /// A G has ended.
+    #[inline]
     pub(super) fn forget_name(&self, g: GRef) {
         if g.is_named() {
-            self.lock_names().remove(&g.id());
+            self.forget_name_slow(g);
         }
+    }
+
+    #[cold]
+    fn forget_name_slow(&self, g: GRef) {
+        self.lock_names().remove(&g.id());
     }
 
     /// Arms a timer at this thread's P, or at some P.
@@ -194,7 +200,7 @@ impl Wake for Root {
 impl M {
     /// As `Sched::newproc`, from this M's P if it holds one.
     #[inline]
-    pub(crate) fn newproc(&self, new: &NewG) -> GRef {
+    pub(crate) fn newproc(&self, new: &NewG<'_>) -> GRef {
         let sched = self.sched();
         let Some(p) = self.p() else { return sched.newproc(new) };
         // SAFETY: this M holds the P, inside the core.
@@ -231,7 +237,7 @@ impl M {
     }
 
     /// A cell for a G that stays on this thread. The M is an outside one.
-    pub(crate) fn newproc_local(&self, new: &NewG) -> GRef {
+    pub(crate) fn newproc_local(&self, new: &NewG<'_>) -> GRef {
         self.sched().make(new, self)
     }
 

@@ -38,7 +38,7 @@ impl M {
                     self.releasep();
                     return None;
                 }
-                if self.sched().is_p_wanted() && !self.has_residents() {
+                if counts.is_p_wanted() && !self.has_residents() {
                     self.handoffp(); // to an M that cannot do without
                     continue;
                 }
@@ -242,24 +242,32 @@ impl M {
     /// Wakes the foreign wakers that the poller and the timers gave to `ready_waker`. They are user
     /// code and may block this thread, which hands its P over then: no caller keeps one across this.
     pub(super) fn run_foreign(&self) -> bool {
-        let mut any = false;
+        self.has_foreign.get() && self.run_foreign_slow()
+    }
+
+    #[cold]
+    fn run_foreign_slow(&self) -> bool {
         loop {
             let next = self.foreign.borrow_mut().pop();
-            let Some(waker) = next else { return any };
-            any = true;
+            let Some(waker) = next else {
+                self.has_foreign.set(false);
+                return true;
+            };
             self.leave();
             waker::wake_quietly(waker);
             self.reenter();
         }
     }
 
+    fn push_foreign(&self, waker: Waker) {
+        self.foreign.borrow_mut().push(waker);
+        self.has_foreign.set(true);
+    }
+
     /// Queues what the poller or the timers woke, in their order, behind what is queued already. A
     /// foreign waker waits for `run_foreign`.
     pub(super) fn ready_waker(&self, waker: Waker) {
-        let Some(g) = waker::into_g(waker, |foreign| self.foreign.borrow_mut().push(foreign))
-        else {
-            return;
-        };
+        let Some(g) = waker::into_g(waker, |foreign| self.push_foreign(foreign)) else { return };
         match g.status().wake_by_val() {
             Wake::Nothing => {}
             Wake::Free => self.free_any(g),

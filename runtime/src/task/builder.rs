@@ -57,7 +57,7 @@ impl Builder {
         F: Future + Send + 'static,
         F::Output: Send + 'static,
     {
-        Ok(rt::with_current(|sched| spawn_on(sched, self.name, future)))
+        Ok(rt::with_current(|sched| spawn_on(sched, self.name.as_deref(), future)))
     }
 
     /// Starts a goroutine. See [`go`](crate::go). Its stack is taken here and not when it begins,
@@ -77,7 +77,7 @@ impl Builder {
             Some(bytes) => SizeClass::fit(bytes).ok_or_else(|| too_large(bytes))?,
         };
         let stack = Stack::Taken(goroutine::take_stack(size)?);
-        Ok(rt::with_current(|sched| go_on(sched, stack, self.name, f)))
+        Ok(rt::with_current(|sched| go_on(sched, stack, self.name.as_deref(), f)))
     }
 }
 
