@@ -34,6 +34,8 @@
 //! | `task` | bodies behind an erased pointer; the waker's vtable |
 //! | `join` | the result behind an erased pointer |
 //! | `spawn` | the other end of both |
+//! | `scope` | the lifetime of what a scoped goroutine borrows |
+//! | `stack` | the arenas, the switch, the fault handler |
 //! | `util::note`, `util::fence` | futex and membarrier |
 #![deny(unsafe_code)]
 #![cfg_attr(loom, allow(dead_code))]
@@ -53,6 +55,9 @@ pub mod prelude;
 mod rt;
 #[allow(unsafe_code)] // see the ledger above
 mod sched;
+#[cfg(not(loom))]
+#[allow(unsafe_code)] // see the ledger above
+mod scope;
 #[cfg(not(loom))]
 #[allow(unsafe_code)] // see the ledger above
 mod spawn;
@@ -76,6 +81,7 @@ mod exports {
         Builder, EnterGuard, Handle, PanicPolicy, Runtime, Wait, block_on,
     };
     pub use crate::sched::stats::{Metrics, ProcMetrics};
+    pub use crate::scope::{Scope, ScopedJoinHandle, scope};
     pub use crate::spawn::{YieldNow, go, spawn, spawn_local, yield_now};
 
     /// Runs an `async fn main` on a runtime of its own.

@@ -16,7 +16,8 @@ use crate::sched::Sched;
 use crate::sched::life::Config;
 use crate::sched::m;
 use crate::sched::stats::Metrics;
-use crate::spawn::{Stack, go_on, spawn_on};
+use crate::spawn::{go_on, spawn_on};
+use crate::stack::SizeClass;
 use crate::task::goroutine;
 
 /// More Ps than any machine has threads; each costs some kilobytes.
@@ -49,6 +50,9 @@ pub struct Builder {
     procs: Option<usize>,
     thread_name: Option<String>,
     panic_policy: PanicPolicy,
+    stack_size: Option<usize>,
+    migrate: bool,
+    chaos: Option<u64>,
 }
 
 impl Builder {
@@ -76,11 +80,46 @@ impl Builder {
         self
     }
 
+    /// The size of goroutine stacks in bytes, guard included; it is rounded up to 16 KiB, 64 KiB,
+    /// 256 KiB (the default) or 1 MiB. See [`task::Builder`](crate::task::Builder) for single ones.
+    pub fn stack_size(mut self, bytes: usize) -> Builder {
+        self.stack_size = Some(bytes);
+        self
+    }
+
+    /// Lets started goroutines move between threads, as Go's do, instead of staying where they
+    /// began. A woken goroutine then runs next on the P that woke it, or wherever one is free.
+    ///
+    /// # Safety
+    /// The Rust language ties things to threads, and code on a goroutine's stack cannot tell that
+    /// its thread has changed over a wait. Whoever calls this vouches for all code that the
+    /// program runs in goroutines of this runtime, libraries included: over a wait (anything that
+    /// may park: `.wait()`, reads and writes of gort's sockets)
+    ///
+    /// * no reference into a thread-local is alive, nor a value that must stay on its thread: an
+    ///   `Rc` that a thread-local also holds, a `std::sync::MutexGuard`, a span's enter guard;
+    /// * no function touches a thread-local both before and after the wait, if the wait may be
+    ///   inlined into it: the compiler keeps the address that it found on the first thread.
+    #[allow(unsafe_code)] // no unsafe operation: the contract is the caller's
+    pub unsafe fn migrate_goroutines(mut self) -> Builder {
+        self.migrate = true;
+        self
+    }
+
+    /// Chaos mode, for tests: every fourth dispatch, chosen at random, is put off, so that orders
+    /// come about that the machine would hardly make. The seed is printed; `GORT_CHAOS=SEED` sets
+    /// it from outside and wins.
+    pub fn chaos(mut self, seed: u64) -> Builder {
+        self.chaos = Some(seed);
+        self
+    }
+
     /// Starts the runtime with its first worker; others are started when there is work for them.
     ///
     /// # Errors
     /// `InvalidInput` for a number of procs that is out of range, in [`Builder::procs`] or in
-    /// `GORT_PROCS`, and for a thread name with a NUL in it; and whatever the system says when it
+    /// `GORT_PROCS`, for a stack size above 1 MiB, for a `GORT_CHAOS` that is not a number, and for
+    /// a thread name with a NUL in it; and whatever the system says when it
     /// refuses a thread or the poller's descriptors.
     pub fn build(self) -> io::Result<Runtime> {
         let procs = match self.procs {
@@ -92,7 +131,16 @@ impl Builder {
             return Err(invalid("Builder::thread_name: a NUL is not allowed in a name".into()));
         }
         let abort_on_panic = self.panic_policy == PanicPolicy::Abort;
-        let sched = Sched::start(Config { procs, thread_name, abort_on_panic })?;
+        let stack_size = match self.stack_size {
+            None => SizeClass::DEFAULT,
+            Some(n) => SizeClass::fit(n).ok_or_else(|| {
+                invalid(format!("Builder::stack_size: {n} bytes are more than 1 MiB"))
+            })?,
+        };
+        let chaos = chaos_seed(self.chaos)?;
+        let migrate = self.migrate;
+        let config = Config { procs, thread_name, abort_on_panic, stack_size, migrate, chaos };
+        let sched = Sched::start(config)?;
         Ok(Runtime { handle: Handle { sched }, grace: DROP_GRACE })
     }
 }
@@ -114,6 +162,21 @@ fn default_procs() -> io::Result<usize> {
             check_procs(n, "GORT_PROCS")
         }
     }
+}
+
+fn chaos_seed(built: Option<u64>) -> io::Result<Option<u64>> {
+    let seed = match std::env::var_os("GORT_CHAOS") {
+        None => built,
+        Some(value) => {
+            let text = value.to_string_lossy();
+            let seed = text.trim().parse();
+            Some(seed.map_err(|_| invalid(format!("GORT_CHAOS: {text:?} is not a number")))?)
+        }
+    };
+    if let Some(seed) = seed {
+        eprintln!("gort: chaos mode, GORT_CHAOS={seed}");
+    }
+    Ok(seed)
 }
 
 fn invalid(text: String) -> io::Error {
@@ -277,7 +340,7 @@ impl Handle {
         F: FnOnce() -> T + Send + 'static,
         T: Send + 'static,
     {
-        go_on(&self.sched, Stack::default(), None, f)
+        go_on(&self.sched, None, None, f)
     }
 
     /// Makes this the current runtime of the calling thread until the guard is dropped, for
@@ -373,6 +436,14 @@ pub fn block_on<F: IntoFuture>(future: F) -> F::Output {
     match goroutine::current() {
         Some(g) => goroutine::wait(g, future.into_future()),
         None => with_current(Arc::clone).block_on(future.into_future()),
+    }
+}
+
+/// As `block_on`; an abort of the goroutine that calls does not end it.
+pub(crate) fn block_on_to_the_end<F: Future>(future: F) -> F::Output {
+    match goroutine::current() {
+        Some(g) => goroutine::wait_to_the_end(g, future),
+        None => with_current(Arc::clone).block_on(future),
     }
 }
 

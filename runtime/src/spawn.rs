@@ -11,7 +11,7 @@ use crate::sched::Sched;
 use crate::sched::m;
 use crate::sched::outside::NewG;
 use crate::task::future::Ops;
-use crate::stack::{SizeClass, StackSlot};
+use crate::stack::StackSlot;
 use crate::task::goroutine;
 use crate::task::waker;
 
@@ -118,31 +118,17 @@ where
     T: Send + 'static,
 {
     match m::current() {
-        Some(m) => go_on(m.sched(), Stack::default(), None, f),
-        None => rt::with_current(|sched| go_on(sched, Stack::default(), None, f)),
+        Some(m) => go_on(m.sched(), None, None, f),
+        None => rt::with_current(|sched| go_on(sched, None, None, f)),
     }
 }
 
-/// What a goroutine will run on.
-pub(crate) enum Stack {
-    /// One of this size, taken when it begins.
-    Size(SizeClass),
-    /// This one.
-    Taken(StackSlot),
-}
-
-impl Default for Stack {
-    fn default() -> Stack {
-        Stack::Size(SizeClass::DEFAULT)
-    }
-}
-
-/// Starts a goroutine on `sched`.
+/// Starts a goroutine on `sched`. Without `stack` it gets one when it begins.
 #[track_caller]
 #[inline]
 pub(crate) fn go_on<F, T>(
     sched: &Sched,
-    stack: Stack,
+    stack: Option<StackSlot>,
     name: Option<&str>,
     f: F,
 ) -> JoinHandle<T>
@@ -151,9 +137,7 @@ where
     T: Send + 'static,
 {
     if sched.is_closing() {
-        if let Stack::Taken(stack) = stack {
-            goroutine::put_stack(stack);
-        }
+        stack.into_iter().for_each(goroutine::put_stack);
         return JoinHandle::refused();
     }
     let (vtable, class) = (goroutine::Ops::<F, T>::VTABLE, goroutine::Ops::<F, T>::CLASS);
@@ -180,12 +164,12 @@ where
 
 /// Starts a task that stays on the calling thread, so that its future need not be `Send`.
 ///
-/// It runs while the thread is in [`block_on`](crate::block_on) (also one inside a task), and is
-/// cancelled when that `block_on` ends.
+/// In [`block_on`](crate::block_on) it runs while the thread is in there, and is cancelled when
+/// that call ends. In a goroutine, and in a local task of one, it runs on that worker beside the
+/// goroutine, and is cancelled when the runtime ends.
 ///
 /// # Panics
-/// Outside `block_on`, and in a task that moves between threads: there is nothing that would run
-/// the local task.
+/// Elsewhere: there is nothing that would run the local task on this thread.
 ///
 /// # Examples
 /// ```
@@ -203,10 +187,10 @@ where
     F: Future + 'static,
     F::Output: 'static,
 {
-    let Some(m) = m::current().filter(|m| m.is_outside()) else {
+    let Some(m) = m::current().filter(|m| m.is_home()) else {
         panic!(
-            "`gort::spawn_local` needs a thread that is inside `block_on` (or a local task): a \
-             task started by `spawn` moves between threads"
+            "`gort::spawn_local` needs a thread that is inside `block_on`, a goroutine or a local \
+             task: a task started by `spawn` moves between threads"
         );
     };
     let m = m.enter();

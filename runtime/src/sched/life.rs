@@ -35,6 +35,7 @@ use super::status::Wake;
 use super::stats::Counters;
 use super::sysmon::Sysmon;
 use super::timers::Timers;
+use crate::stack::SizeClass;
 use crate::task::goroutine;
 use crate::util::{clock::NEVER, fence as asymmetric};
 
@@ -47,6 +48,12 @@ pub(crate) struct Config {
     pub(crate) thread_name: String,
     /// Whether a panic in a task ends the process.
     pub(crate) abort_on_panic: bool,
+    /// The stacks of goroutines that ask for nothing else.
+    pub(crate) stack_size: SizeClass,
+    /// Whether started goroutines may move between threads.
+    pub(crate) migrate: bool,
+    /// Whether dispatches are shaken, and the seed for it.
+    pub(crate) chaos: Option<u64>,
 }
 
 /// One scheduler: the Ps, what they share, and who is idle. Go: schedt.
@@ -78,7 +85,7 @@ impl Sched {
         asymmetric::init();
         goroutine::init()?;
         let sched = Arc::new(Sched {
-            ps: (0..config.procs).map(|id| P::new(id as u32, Timers::take())).collect(),
+            ps: (0..config.procs).map(|id| P::new(id as u32, config.chaos.unwrap_or(0), Timers::take())).collect(),
             global: Global::default(),
             idle: Idle::new(),
             heap: Heap::new(),

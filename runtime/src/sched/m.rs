@@ -36,10 +36,16 @@ thread_local! {
 }
 
 /// The M of the calling thread, if it is one.
-#[inline]
+///
+/// Not inlined, and opaque: a goroutine that migrates would otherwise go on with the address of
+/// the thread-local that the compiler found before the switch. Without the `asm!` the compiler
+/// infers that the function has no effects and calls it once (T7).
+#[inline(never)]
 pub(crate) fn current<'a>() -> Option<&'a M> {
-    // A thread that is being torn down has no M any more.
-    let m = CURRENT.try_with(Cell::get).unwrap_or(std::ptr::null());
+    // SAFETY: no instructions.
+    unsafe { std::arch::asm!("", options(nostack, preserves_flags)) };
+    // `const` and without a destructor: this cannot fail, also while the thread is torn down.
+    let m = CURRENT.get();
     // SAFETY: a thread's M is set for the length of `M::scoped`, which outlives every call from
     // inside it; the reference is not kept by callers.
     unsafe { m.as_ref() }
@@ -292,6 +298,13 @@ impl M {
     /// Whether this M belongs to a `block_on`: local tasks may live here.
     pub(crate) fn is_outside(&self) -> bool {
         self.outside.get()
+    }
+
+    /// Whether local tasks may be started by what runs here: a `block_on`, a goroutine, or another
+    /// local task.
+    pub(crate) fn is_home(&self) -> bool {
+        let lives_here = |g: GRef| g.vtable().is_goroutine || g.home().is_some();
+        self.outside.get() || self.curg().is_some_and(lives_here)
     }
 
     /// This M serves a `block_on` of the calling thread from now on.

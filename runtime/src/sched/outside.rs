@@ -236,7 +236,7 @@ impl M {
         }
     }
 
-    /// A cell for a G that stays on this thread. The M is an outside one.
+    /// A cell for a G that stays on this thread.
     pub(crate) fn newproc_local(&self, new: &NewG<'_>) -> GRef {
         self.sched().make(new, self)
     }
@@ -247,10 +247,12 @@ impl M {
     /// As `Sched::submit`, but the body may be bound to this thread.
     pub(crate) unsafe fn submit_local(&self, g: GRef) {
         g.status().publish(Status::spawned());
-        g.status().add_ref(); // the list's
-        self.locals.borrow_mut().insert(g.as_raw());
+        if self.is_outside() {
+            g.status().add_ref(); // the list's
+            self.locals.borrow_mut().insert(g.as_raw());
+        }
         // SAFETY: just made.
-        self.push_resident(unsafe { Runnable::claim(g) });
+        self.push_resident_last(unsafe { Runnable::claim(g) });
     }
 
     /// Polls a root and this thread's residents until the root has ended.

@@ -120,7 +120,7 @@ impl Fresh {
 }
 
 impl P {
-    pub(super) fn new(id: u32, timers: &'static Timers) -> P {
+    pub(super) fn new(id: u32, seed: u64, timers: &'static Timers) -> P {
         let (shared, stealers) = runq::new();
         let local = Local {
             next: None,
@@ -131,7 +131,7 @@ impl P {
             marks_seen: 0,
             shared,
             cache: Cache::new(),
-            rng: Rng::new(id.into()),
+            rng: Rng::new(seed.wrapping_add(id.into())),
             ids: 0..0,
             fair_in: FAIR_TICK,
             oldest_in: OLDEST_TICK,

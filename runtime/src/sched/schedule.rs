@@ -69,8 +69,11 @@ impl M {
             // A P that was handed over brought it along.
             return self.push_woken(g);
         }
+        if self.sched().config.chaos.is_some() && self.chaos_delays() {
+            return self.push_woken(g);
+        }
         let g = g.into_g();
-        if g.vtable().is_goroutine {
+        if g.vtable().is_goroutine && !self.sched().config.migrate {
             g.set_home(self);
         }
         if g.status().start() == Start::Cancel {
@@ -89,6 +92,14 @@ impl M {
         self.set_curg(None);
         self.end_slice(Some(g));
         self.stopped(g, stopped);
+    }
+
+    /// Chaos mode: every fourth dispatch is put off, to the tail of a queue, and so other orders
+    /// come about than those that the machine happens to make.
+    #[cold]
+    fn chaos_delays(&self) -> bool {
+        // SAFETY: this M holds the P, inside the core.
+        self.p().is_some_and(|p| unsafe { p.local() }.rng.below(4) == 0)
     }
 
     fn may_run(&self, g: &Runnable) -> bool {

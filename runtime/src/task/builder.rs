@@ -6,7 +6,7 @@ use std::io;
 use super::goroutine;
 use crate::join::JoinHandle;
 use crate::rt;
-use crate::spawn::{Stack, go_on, spawn_on};
+use crate::spawn::{go_on, spawn_on};
 use crate::stack::SizeClass;
 
 /// Settings of one task or goroutine. Like [`std::thread::Builder`].
@@ -28,7 +28,7 @@ pub struct Builder {
 }
 
 impl Builder {
-    /// No name, and the default stack of 256 KiB.
+    /// No name, and a stack of the runtime's default size.
     pub fn new() -> Builder {
         Builder::default()
     }
@@ -72,12 +72,12 @@ impl Builder {
         F: FnOnce() -> T + Send + 'static,
         T: Send + 'static,
     {
-        let size = match self.stack_size {
-            None => SizeClass::DEFAULT,
-            Some(bytes) => SizeClass::fit(bytes).ok_or_else(|| too_large(bytes))?,
-        };
-        let stack = Stack::Taken(goroutine::take_stack(size)?);
-        Ok(rt::with_current(|sched| go_on(sched, stack, self.name.as_deref(), f)))
+        let size = self.stack_size.map(|n| SizeClass::fit(n).ok_or_else(|| too_large(n)));
+        let size = size.transpose()?;
+        rt::with_current(|sched| {
+            let stack = goroutine::take_stack(size.unwrap_or(sched.config.stack_size))?;
+            Ok(go_on(sched, Some(stack), self.name.as_deref(), f))
+        })
     }
 }
 

@@ -27,6 +27,7 @@
 //! No stack is freed before its goroutine has left it for good.
 
 use std::alloc::Layout;
+use std::any::Any;
 use std::cell::{Cell, UnsafeCell};
 use std::future::{Future, poll_fn};
 use std::io;
@@ -41,7 +42,6 @@ use crate::join::JoinError;
 use crate::sched::g::{G, GRef, Stopped, VTable};
 use crate::sched::heap::Class;
 use crate::sched::m::{self, M};
-use crate::spawn::Stack;
 use crate::stack::fault::FaultWriter;
 use crate::stack::switch::{self, Ctx, Transfer};
 use crate::stack::{SizeClass, Slot, StackSlot, fault, pool};
@@ -68,7 +68,6 @@ struct Control {
     /// Where its M goes on, while it runs.
     g0: Cell<Option<Ctx>>,
     stack: Cell<Option<StackSlot>>,
-    size: SizeClass,
     /// Waits that are under way, one inside the poll of the other.
     waits: Cell<u32>,
 }
@@ -80,6 +79,11 @@ union Body<F: FnOnce() -> T, T> {
 
 /// The payload of the panic that ends an aborted goroutine.
 struct Aborted;
+
+/// Whether a caught panic is the end of an aborted goroutine.
+pub(crate) fn is_abort(payload: &(dyn Any + Send)) -> bool {
+    payload.is::<Aborted>()
+}
 
 /// Everything before the body, which does not depend on the closure's type.
 #[repr(C)]
@@ -115,16 +119,11 @@ impl<F: FnOnce() -> T, T> Ops<F, T> {
     /// # Safety
     /// `g` is of `CLASS`, has not been published, and the caller has it alone.
     #[inline(always)]
-    pub(crate) unsafe fn write(g: GRef, stack: Stack, closure: F) {
-        let (size, stack) = match stack {
-            Stack::Size(size) => (size, None),
-            Stack::Taken(stack) => (stack.class(), Some(stack)),
-        };
+    pub(crate) unsafe fn write(g: GRef, stack: Option<StackSlot>, closure: F) {
         let control = Control {
             ctx: Cell::new(None),
             g0: Cell::new(None),
             stack: Cell::new(stack),
-            size,
             waits: Cell::new(0),
         };
         let cell = g.cell().cast::<Goroutine<F, T>>().as_ptr();
@@ -204,7 +203,7 @@ impl<F: FnOnce() -> T, T> Ops<F, T> {
         let closure = unsafe { Self::closure(g).read() };
         let ended = match catch_unwind(AssertUnwindSafe(closure)) {
             Ok(output) => Ok(output),
-            Err(payload) if payload.is::<Aborted>() => Err(JoinError::cancelled(g.id())),
+            Err(payload) if is_abort(&*payload) => Err(JoinError::cancelled(g.id())),
             Err(payload) => Err(panicked(g, payload)),
         };
         // SAFETY: as above; the body is empty now.
@@ -238,7 +237,7 @@ fn has_begun(g: GRef) -> bool {
 fn begin(g: GRef, control: &Control, entry: switch::Entry) -> io::Result<Ctx> {
     let stack = match control.stack.take() {
         Some(stack) => stack,
-        None => take_stack(control.size)?,
+        None => take_stack(g.sched().config.stack_size)?,
     };
     let name = stack.top().wrapping_sub(NAME);
     // SAFETY: the stack is this goroutine's alone, and much larger than this.
@@ -281,6 +280,16 @@ pub(crate) fn current() -> Option<GRef> {
 
 /// Waits for `future` in the goroutine `g`, which calls: it parks while the future is pending.
 pub(crate) fn wait<F: Future>(g: GRef, future: F) -> F::Output {
+    wait_in(g, future, true)
+}
+
+/// As `wait`; an abort does not end it.
+pub(crate) fn wait_to_the_end<F: Future>(g: GRef, future: F) -> F::Output {
+    wait_in(g, future, false)
+}
+
+#[inline]
+fn wait_in<F: Future>(g: GRef, future: F, abortable: bool) -> F::Output {
     let mut future = pin!(future);
     let control = control(g);
     let _nested = Nesting::new(g, control);
@@ -293,9 +302,13 @@ pub(crate) fn wait<F: Future>(g: GRef, future: F) -> F::Output {
         if std::thread::panicking() {
             return wait_while_panicking(future);
         }
-        unwind_if_aborted(g);
+        if abortable {
+            unwind_if_aborted(g);
+        }
         park(control);
-        unwind_if_aborted(g);
+        if abortable {
+            unwind_if_aborted(g);
+        }
     }
 }
 
