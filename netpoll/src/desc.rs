@@ -34,12 +34,7 @@ pub struct Desc {
 impl Desc {
     pub(crate) fn open(slab: &Slab, flags: Flags) -> io::Result<Desc> {
         let (index, generation, page, place) = slab.open(flags)?;
-        Ok(Desc {
-            page,
-            place: place as u32,
-            index,
-            generation,
-        })
+        Ok(Desc { page, place: place as u32, index, generation })
     }
 
     /// What an event of this registration carries.
@@ -56,8 +51,7 @@ impl Desc {
 
     /// Is this a registration with the poller of `slab`?
     pub(crate) fn belongs_to(&self, slab: &Slab) -> bool {
-        slab.get(self.index)
-            .is_some_and(|slot| std::ptr::eq(slot, self.slot()))
+        slab.get(self.index).is_some_and(|slot| std::ptr::eq(slot, self.slot()))
     }
 
     /// Ends the registration. The caller wakes whoever waited, and then releases the index.

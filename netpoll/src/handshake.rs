@@ -42,10 +42,7 @@ pub(crate) struct Handshake {
 
 impl Handshake {
     pub(crate) fn new() -> Handshake {
-        Handshake {
-            state: AtomicU32::new(IDLE),
-            until: AtomicU64::new(NEVER),
-        }
+        Handshake { state: AtomicU32::new(IDLE), until: AtomicU64::new(NEVER) }
     }
 
     /// Announces a sleep until `until`. The caller holds the poll lock and looks for work once more
@@ -136,10 +133,7 @@ mod tests {
             assert!(handshake.break_());
             assert!(!handshake.break_());
             handshake.publish(5);
-            assert!(
-                !handshake.is_blocking(),
-                "publishing again does not undo a break"
-            );
+            assert!(!handshake.is_blocking(), "publishing again does not undo a break");
             handshake.retract();
         }
     }

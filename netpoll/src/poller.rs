@@ -83,10 +83,7 @@ impl Netpoll {
         Ok(Netpoll {
             waker: mio::Waker::new(&registry, BREAK)?,
             timer: Timer::new(&registry, TIMER)?,
-            driver: Mutex::new(Driver {
-                poll,
-                events: Events::with_capacity(EVENTS),
-            }),
+            driver: Mutex::new(Driver { poll, events: Events::with_capacity(EVENTS) }),
             registry,
             handshake: Handshake::new(),
             clock: Clock::new(),
@@ -125,9 +122,7 @@ impl Netpoll {
         // The slot first: the event may come before the syscall returns.
         let desc = Desc::open(&self.slab, start)?;
         let interest = Interest::READABLE | Interest::WRITABLE;
-        let done = self
-            .registry
-            .register(source, Token(desc.token()), interest);
+        let done = self.registry.register(source, Token(desc.token()), interest);
         done.or_else(|error| self.end(&desc, || Err(error)))?;
         Ok(desc)
     }
@@ -189,10 +184,7 @@ impl Netpoll {
 
     /// Makes the caller the one who may block, if nobody else polls at the moment.
     pub fn blocker(&self) -> Option<Blocker<'_>> {
-        Some(Blocker {
-            driver: self.try_lock()?,
-            netpoll: self,
-        })
+        Some(Blocker { driver: self.try_lock()?, netpoll: self })
     }
 
     /// Gets the sleeper up: [`Blocker::block`] returns, or returns at once if the sleep has been
@@ -229,9 +221,7 @@ impl Netpoll {
 
     fn write_eventfd(&self) {
         // A break that is lost is a runtime that hangs.
-        self.waker
-            .wake()
-            .expect("the poller's own eventfd takes a write");
+        self.waker.wake().expect("the poller's own eventfd takes a write");
     }
 
     fn try_lock(&self) -> Option<MutexGuard<'_, Driver>> {
@@ -327,12 +317,7 @@ impl Blocker<'_> {
     ///
     /// Only if the poller itself is broken, never because of a socket or a signal.
     pub fn block(&mut self, ready: &mut dyn FnMut(Waker)) -> io::Result<usize> {
-        let Netpoll {
-            handshake,
-            timer,
-            clock,
-            ..
-        } = self.netpoll;
+        let Netpoll { handshake, timer, clock, .. } = self.netpoll;
         let timeout = if handshake.is_blocking() {
             timer.timeout(clock, handshake)
         } else {
@@ -355,8 +340,6 @@ impl Drop for Blocker<'_> {
 
 impl fmt::Debug for Blocker<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Blocker")
-            .field("netpoll", self.netpoll)
-            .finish_non_exhaustive()
+        f.debug_struct("Blocker").field("netpoll", self.netpoll).finish_non_exhaustive()
     }
 }

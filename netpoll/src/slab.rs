@@ -44,10 +44,7 @@ struct Free {
 fn locate(index: u32) -> (usize, usize) {
     let nth = index / FIRST_PAGE + 1;
     let page = nth.ilog2();
-    (
-        page as usize,
-        (index - FIRST_PAGE * ((1 << page) - 1)) as usize,
-    )
+    (page as usize, (index - FIRST_PAGE * ((1 << page) - 1)) as usize)
 }
 
 impl Slab {
@@ -110,10 +107,7 @@ impl Slab {
         let mut free = self.lock();
         free.closed = true;
         // Under the lock: whoever opened a slot before is among them, whoever comes later fails.
-        (0..free.fresh)
-            .filter_map(|index| self.get(index))
-            .map(Slot::shut)
-            .collect()
+        (0..free.fresh).filter_map(|index| self.get(index)).map(Slot::shut).collect()
     }
 
     fn lock(&self) -> MutexGuard<'_, Free> {

@@ -97,18 +97,12 @@ impl Flags {
     pub(crate) const NONE: Flags = Flags(0);
 
     fn directions(self) -> impl Iterator<Item = Direction> {
-        Direction::BOTH
-            .into_iter()
-            .filter(move |direction| self.0 & direction.ready() != 0)
+        Direction::BOTH.into_iter().filter(move |direction| self.0 & direction.ready() != 0)
     }
 
     /// `direction` may be tried.
     pub(crate) fn ready(self, direction: Direction, yes: bool) -> Flags {
-        if yes {
-            Flags(self.0 | direction.ready())
-        } else {
-            self
-        }
+        if yes { Flags(self.0 | direction.ready()) } else { self }
     }
 
     /// `direction` has ended for good; from now on it never makes anybody wait.
@@ -131,10 +125,7 @@ impl Readiness {
     fn of(state: u64, direction: Direction) -> Option<Readiness> {
         let closed = state & direction.closed() != 0;
         let ready = state & direction.ready() != 0;
-        (ready || closed).then(|| Readiness {
-            tick: tick_of(state, direction),
-            closed,
-        })
+        (ready || closed).then(|| Readiness { tick: tick_of(state, direction), closed })
     }
 
     /// Has the kernel reported the end of this direction (the peer's end of stream, a reset)?
@@ -162,10 +153,7 @@ pub(crate) struct Slot {
 
 impl Slot {
     pub(crate) fn new() -> Slot {
-        Slot {
-            state: AtomicU64::new(0),
-            waiters: Mutex::new(Waiters::default()),
-        }
+        Slot { state: AtomicU64::new(0), waiters: Mutex::new(Waiters::default()) }
     }
 
     /// Begins the slot's next life with `flags`; returns its generation. Only the slab calls this,
@@ -176,20 +164,15 @@ impl Slot {
         let generation = generation_of(self.state.load(Ordering::Relaxed));
         // Relaxed: the owner gets the slot by way of the slab's lock or from this thread; the poller
         // by way of the kernel, whose registration follows.
-        self.state.store(
-            u64::from(generation) << GENERATION_SHIFT | flags.0,
-            Ordering::Relaxed,
-        );
+        self.state.store(u64::from(generation) << GENERATION_SHIFT | flags.0, Ordering::Relaxed);
         generation
     }
 
     /// Ends the life `generation` of the slot: from now on its events and its descs are stale.
     /// Returns those who waited, or `None` if that life is over already.
     pub(crate) fn retire(&self, generation: u32) -> Option<Wakers> {
-        self.update(generation, |_| {
-            u64::from(generation.wrapping_add(1)) << GENERATION_SHIFT
-        })
-        .then(|| self.take_all())
+        self.update(generation, |_| u64::from(generation.wrapping_add(1)) << GENERATION_SHIFT)
+            .then(|| self.take_all())
     }
 
     /// Marks the slot as part of a closed poller. Returns those who waited.
@@ -252,11 +235,7 @@ impl Slot {
     pub(crate) fn clear(&self, generation: u32, direction: Direction, seen: Readiness) {
         self.update(generation, |state| {
             let current = tick_of(state, direction) == seen.tick;
-            if current {
-                state & !direction.ready()
-            } else {
-                state
-            }
+            if current { state & !direction.ready() } else { state }
         });
     }
 
@@ -296,9 +275,7 @@ impl Slot {
         let change = |state| (generation_of(state) == generation).then(|| change(state));
         // AcqRel: the release pairs with the acquire in `look`; the acquire makes the updates of a
         // slot one chain, so that the last of them publishes all.
-        self.state
-            .fetch_update(Ordering::AcqRel, Ordering::Relaxed, change)
-            .is_ok()
+        self.state.fetch_update(Ordering::AcqRel, Ordering::Relaxed, change).is_ok()
     }
 
     fn take_all(&self) -> Wakers {
@@ -389,10 +366,7 @@ impl IntoIterator for Wakers {
 /// What a socket gets that outlives its registration.
 #[cold]
 fn deregistered() -> io::Error {
-    io::Error::new(
-        io::ErrorKind::NotConnected,
-        "the socket has been deregistered from its runtime",
-    )
+    io::Error::new(io::ErrorKind::NotConnected, "the socket has been deregistered from its runtime")
 }
 
 /// What a socket gets that outlives its runtime.

@@ -69,10 +69,7 @@ mod os {
             let flags = TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC;
             let fd = timerfd_create(TimerfdClockId::Monotonic, flags)?;
             registry.register(&mut SourceFd(&fd.as_raw_fd()), token, Interest::READABLE)?;
-            Ok(Timer {
-                fd,
-                armed: Mutex::new(0),
-            })
+            Ok(Timer { fd, armed: Mutex::new(0) })
         }
 
         /// For the sleeper: how long may the poll last? It need not count the deadline; that is
@@ -114,18 +111,12 @@ mod os {
         fn set(&self, nanos: u64) -> io::Result<()> {
             // Zero would disarm.
             let left = Duration::from_nanos(nanos.max(1));
-            let zero = Timespec {
-                tv_sec: 0,
-                tv_nsec: 0,
-            };
+            let zero = Timespec { tv_sec: 0, tv_nsec: 0 };
             let value = Timespec {
                 tv_sec: left.as_secs() as _,       // at most 584 years
                 tv_nsec: left.subsec_nanos() as _, // below 1e9
             };
-            let spec = Itimerspec {
-                it_interval: zero,
-                it_value: value,
-            };
+            let spec = Itimerspec { it_interval: zero, it_value: value };
             timerfd_settime(&self.fd, TimerfdTimerFlags::empty(), &spec)?;
             Ok(())
         }

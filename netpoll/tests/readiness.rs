@@ -50,11 +50,7 @@ fn a_reader_waits_for_data() {
 
     assert!(task.poll(&desc, In).is_pending());
     poll(&netpoll);
-    assert_eq!(
-        task.wakes(),
-        0,
-        "the first event says writable, not readable"
-    );
+    assert_eq!(task.wakes(), 0, "the first event says writable, not readable");
 
     far.write_all(b"hello").unwrap();
     poll_until(&netpoll, || task.wakes() == 1);
@@ -169,10 +165,7 @@ fn connecting_to_nobody() {
     };
     let desc = netpoll.register_connecting(&mut socket).unwrap();
     poll_until(&netpoll, || desc.ready(Out).is_some());
-    assert_eq!(
-        socket.take_error().unwrap().unwrap().kind(),
-        ErrorKind::ConnectionRefused
-    );
+    assert_eq!(socket.take_error().unwrap().unwrap().kind(), ErrorKind::ConnectionRefused);
 }
 
 #[test]
@@ -182,9 +175,7 @@ fn a_half_closed_stream_is_readable_for_good_and_writable_as_before() {
     let desc = netpoll.register(&mut near).unwrap();
     far.write_all(b"bye").unwrap();
     far.shutdown(std::net::Shutdown::Write).unwrap();
-    poll_until(&netpoll, || {
-        desc.ready(In).is_some_and(|seen| seen.is_closed())
-    });
+    poll_until(&netpoll, || desc.ready(In).is_some_and(|seen| seen.is_closed()));
 
     desc.clear(In, desc.ready(In).unwrap());
     assert!(desc.ready(In).unwrap().is_closed());
@@ -208,9 +199,7 @@ fn a_reset_ends_both_directions() {
     drop(far);
     poll_until(&netpoll, || task.wakes() > 0);
     for direction in [In, Out] {
-        poll_until(&netpoll, || {
-            desc.ready(direction).is_some_and(|seen| seen.is_closed())
-        });
+        poll_until(&netpoll, || desc.ready(direction).is_some_and(|seen| seen.is_closed()));
     }
 }
 
@@ -227,15 +216,9 @@ fn an_error_on_a_datagram_socket_does_not_last() {
     poll_until(&netpoll, || desc.ready(In).is_some());
 
     assert!(!desc.ready(In).unwrap().is_closed());
-    assert_eq!(
-        socket.recv(&mut [0; 10]).unwrap_err().kind(),
-        ErrorKind::ConnectionRefused
-    );
+    assert_eq!(socket.recv(&mut [0; 10]).unwrap_err().kind(), ErrorKind::ConnectionRefused);
     while let Some(seen) = desc.ready(In) {
-        assert_eq!(
-            socket.recv(&mut [0; 10]).unwrap_err().kind(),
-            ErrorKind::WouldBlock
-        );
+        assert_eq!(socket.recv(&mut [0; 10]).unwrap_err().kind(), ErrorKind::WouldBlock);
         desc.clear(In, seen);
     }
     assert!(desc.ready(Out).is_some_and(|seen| !seen.is_closed()));
@@ -273,13 +256,7 @@ fn a_stale_event_does_not_reach_the_next_owner() {
     // The wrong source: the slot's life ends, the kernel's registration does not.
     netpoll.deregister(&mut stranger, &old).unwrap_err();
     let new = netpoll.register(&mut second).unwrap();
-    let index = |desc: &Desc| {
-        format!("{desc:?}")
-            .split_once("generation")
-            .unwrap()
-            .0
-            .to_owned()
-    };
+    let index = |desc: &Desc| format!("{desc:?}").split_once("generation").unwrap().0.to_owned();
     assert_eq!(index(&old), index(&new), "the slot is used again");
 
     let task = Task::new();
@@ -329,18 +306,8 @@ fn closing_ends_all_waiting() {
     assert_eq!(task.wakes(), 1);
     let error = error_of(task.poll(&desc, In));
     assert_eq!(error, ErrorKind::Other);
-    assert_eq!(
-        error_of(task.poll(&desc, Out)),
-        ErrorKind::Other,
-        "though it was writable"
-    );
-    assert!(
-        netpoll
-            .register(&mut listener)
-            .unwrap_err()
-            .to_string()
-            .contains("shut down")
-    );
+    assert_eq!(error_of(task.poll(&desc, Out)), ErrorKind::Other, "though it was writable");
+    assert!(netpoll.register(&mut listener).unwrap_err().to_string().contains("shut down"));
     poll(&netpoll);
     netpoll.deregister(&mut near, &desc).unwrap();
     assert!(!netpoll.waiters());
@@ -371,10 +338,7 @@ fn a_waker_that_panics_stops_nobody_elses_wake() {
     let (_listener, mut near, _far) = connection();
     let desc = netpoll.register(&mut near).unwrap();
     let bomb = Waker::from(Arc::new(Bomb));
-    assert!(
-        desc.poll_ready(In, &mut Context::from_waker(&bomb))
-            .is_pending()
-    );
+    assert!(desc.poll_ready(In, &mut Context::from_waker(&bomb)).is_pending());
     let task = Task::new();
     assert!(task.poll(&desc, In).is_pending());
     netpoll.deregister(&mut near, &desc).unwrap();
@@ -392,9 +356,7 @@ fn a_callback_that_panics_leaves_the_poller_usable() {
     far.write_all(b"!").unwrap();
     let caught = panic::catch_unwind(panic::AssertUnwindSafe(|| {
         poll_until(&netpoll, || {
-            netpoll
-                .try_poll(&mut |_| panic!("a callback that panics"))
-                .is_none()
+            netpoll.try_poll(&mut |_| panic!("a callback that panics")).is_none()
         });
     }));
     assert!(caught.is_err());
@@ -422,9 +384,7 @@ fn many_sockets() {
         far.write_all(b"!").unwrap();
         let _ = near;
     }
-    poll_until(&netpoll, || {
-        pairs.iter().all(|(_, _, _, task)| task.wakes() == 1)
-    });
+    poll_until(&netpoll, || pairs.iter().all(|(_, _, _, task)| task.wakes() == 1));
     for (near, _, desc, task) in &mut pairs {
         assert!(task.poll(desc, In).is_ready());
         netpoll.deregister(near, desc).unwrap();

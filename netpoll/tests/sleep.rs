@@ -158,10 +158,7 @@ fn deadlines_are_met_again_and_again() {
         })
         .collect();
     lates.sort();
-    println!(
-        "late by {:?} at the median, {:?} at most",
-        lates[50], lates[99]
-    );
+    println!("late by {:?} at the median, {:?} at most", lates[50], lates[99]);
     assert!(lates[50] < SLACK);
 }
 
@@ -189,10 +186,7 @@ fn a_later_deadline_costs_at_most_one_early_return() {
     block(&mut blocker);
     drop(blocker);
     let (late, early) = sleep(&netpoll, start + 40 * MS);
-    assert!(
-        early <= 2,
-        "one for the stale timer, one for the break's write: {early}"
-    );
+    assert!(early <= 2, "one for the stale timer, one for the break's write: {early}");
     assert!(late < SLACK, "{late:?}");
 }
 

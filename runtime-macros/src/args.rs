@@ -20,10 +20,7 @@ pub(crate) struct Args {
 
 impl Default for Args {
     fn default() -> Self {
-        Args {
-            procs: None,
-            gort: parse_quote!(::gort),
-        }
+        Args { procs: None, gort: parse_quote!(::gort) }
     }
 }
 

@@ -165,21 +165,13 @@ fn is_test(attr: &Attribute) -> bool {
 
 /// The expansion for an `async fn`.
 fn run_future(entry: Entry, function: &Function, args: &Args) -> TokenStream {
-    let Function {
-        attrs,
-        vis,
-        sig,
-        body,
-    } = function;
+    let Function { attrs, vis, sig, body } = function;
     let (fn_token, ident, output) = (&sig.fn_token, &sig.ident, &sig.output);
     let gort = &args.gort;
     let procs = args.procs.map(|n| quote!(.procs(#n)));
     let (test, runtime) = match entry {
         Entry::Main => (None, quote!(main_runtime)),
-        Entry::Test => (
-            Some(quote!(#[::core::prelude::v1::test])),
-            quote!(test_runtime),
-        ),
+        Entry::Test => (Some(quote!(#[::core::prelude::v1::test])), quote!(test_runtime)),
     };
     // `test` comes last, so that the user's own attribute macros see it on the function.
     quote! {
@@ -197,12 +189,7 @@ fn run_future(entry: Entry, function: &Function, args: &Args) -> TokenStream {
 
 /// The output for a function that cannot be run: its code inside a function of its name.
 fn shell(function: &Function) -> TokenStream {
-    let Function {
-        attrs,
-        vis,
-        sig,
-        body,
-    } = function;
+    let Function { attrs, vis, sig, body } = function;
     let (fn_token, ident) = (&sig.fn_token, &sig.ident);
     quote! {
         #(#attrs)*

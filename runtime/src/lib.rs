@@ -40,15 +40,15 @@
 #![deny(unsafe_code)]
 #![cfg_attr(loom, allow(dead_code))]
 
+#[cfg(all(not(loom), feature = "macros"))]
+#[doc(hidden)]
+#[path = "private.rs"]
+pub mod __private;
 #[cfg(not(loom))]
 #[allow(unsafe_code)] // see the ledger above
 mod join;
 #[cfg(all(not(loom), feature = "net"))]
 pub mod net;
-#[cfg(all(not(loom), feature = "macros"))]
-#[doc(hidden)]
-#[path = "private.rs"]
-pub mod __private;
 #[cfg(not(loom))]
 pub mod prelude;
 #[cfg(not(loom))]
@@ -62,12 +62,12 @@ mod scope;
 #[allow(unsafe_code)] // see the ledger above
 mod spawn;
 #[cfg(not(loom))]
+#[allow(unsafe_code)] // see the ledger above
+mod stack;
+#[cfg(not(loom))]
 pub mod task;
 #[cfg(all(not(loom), feature = "time"))]
 pub mod time;
-#[cfg(not(loom))]
-#[allow(unsafe_code)] // see the ledger above
-mod stack;
 #[allow(unsafe_code)] // see the ledger above
 mod util;
 
@@ -77,9 +77,7 @@ pub use exports::*;
 #[cfg(not(loom))]
 mod exports {
     pub use crate::join::{JoinError, JoinHandle};
-    pub use crate::rt::{
-        Builder, EnterGuard, Handle, PanicPolicy, Runtime, Wait, block_on,
-    };
+    pub use crate::rt::{Builder, EnterGuard, Handle, PanicPolicy, Runtime, Wait, block_on};
     pub use crate::sched::stats::{Metrics, ProcMetrics};
     pub use crate::scope::{Scope, ScopedJoinHandle, scope};
     pub use crate::spawn::{YieldNow, go, spawn, spawn_local, yield_now};

@@ -14,11 +14,12 @@ use futures::task::{FutureObj, Spawn, SpawnError};
 use crate::join::JoinHandle;
 use crate::sched::Sched;
 use crate::sched::life::Config;
-use crate::sched::m;
+use crate::sched::m::{self, M};
 use crate::sched::stats::Metrics;
 use crate::spawn::{go_on, spawn_on};
 use crate::stack::SizeClass;
 use crate::task::goroutine;
+use crate::util::opaque;
 
 /// More Ps than any machine has threads; each costs some kilobytes.
 const PROCS_MAX: usize = 4096;
@@ -319,7 +320,7 @@ impl Handle {
     /// As [`current`](Handle::current), or None.
     #[must_use]
     pub fn try_current() -> Option<Handle> {
-        let sched = m::current().map(|m| m.sched().arc()).or_else(entered)?;
+        let sched = m::own().map(|m| m.sched().arc()).or_else(entered)?;
         Some(Handle { sched })
     }
 
@@ -345,9 +346,12 @@ impl Handle {
 
     /// Makes this the current runtime of the calling thread until the guard is dropped, for
     /// [`spawn`](crate::spawn), timers and sockets. Guards nest.
+    #[inline(never)]
     pub fn enter(&self) -> EnterGuard<'_> {
+        opaque();
         ENTERED.with_borrow_mut(|stack| stack.push(self.sched.clone()));
-        EnterGuard { _handle: PhantomData }
+        let m = m::current().inspect(|m| m.entered.set(m.entered.get() + 1));
+        EnterGuard { m: m.map(std::ptr::from_ref), _handle: PhantomData }
     }
 
     /// A snapshot of the scheduler's counters. Costs the runtime nothing until it is called.
@@ -380,14 +384,21 @@ impl Spawn for Handle {
 #[derive(Debug)]
 #[must_use = "the runtime is left when the guard is dropped"]
 pub struct EnterGuard<'a> {
+    /// The M that the thread was.
+    m: Option<*const M>,
     /// Not `Send`: it stands for an entry in the thread's own list.
     _handle: PhantomData<(&'a Handle, *const ())>,
 }
 
 impl Drop for EnterGuard<'_> {
+    #[inline(never)]
     fn drop(&mut self) {
+        opaque();
         // A thread that is being torn down has no list any more.
         let _ = ENTERED.try_with(|stack| stack.borrow_mut().pop());
+        if let Some(m) = m::current().filter(|m| Some(std::ptr::from_ref(*m)) == self.m) {
+            m.entered.set(m.entered.get() - 1);
+        }
     }
 }
 
@@ -395,7 +406,9 @@ thread_local! {
     static ENTERED: RefCell<Vec<Arc<Sched>>> = const { RefCell::new(Vec::new()) };
 }
 
+#[inline(never)]
 fn entered() -> Option<Arc<Sched>> {
+    opaque();
     ENTERED.try_with(|stack| stack.borrow().last().cloned()).ok().flatten()
 }
 
@@ -412,7 +425,7 @@ fn default_runtime() -> &'static Arc<Sched> {
 /// Calls `f` with the current scheduler, or the default one.
 #[track_caller]
 pub(crate) fn with_current<R>(f: impl FnOnce(&Arc<Sched>) -> R) -> R {
-    match m::current().map(|m| m.sched().arc()).or_else(entered) {
+    match m::own().map(|m| m.sched().arc()).or_else(entered) {
         Some(sched) => f(&sched),
         None => f(default_runtime()),
     }

@@ -46,7 +46,9 @@ where
 {
     let scope = Scope { count: Arc::default(), scope: PhantomData, env: PhantomData };
     let result = catch_unwind(AssertUnwindSafe(|| f(&scope)));
+    let bomb = AbortOnUnwind;
     scope.count.wait();
+    std::mem::forget(bomb);
     match result {
         Err(payload) => resume_unwind(payload),
         // Relaxed: ordered by `wait`.
@@ -54,6 +56,16 @@ where
             panic!("a goroutine of the scope panicked")
         }
         Ok(result) => result,
+    }
+}
+
+/// The frame that the goroutines borrow from must not go while they run, whatever happens.
+struct AbortOnUnwind;
+
+impl Drop for AbortOnUnwind {
+    fn drop(&mut self) {
+        eprintln!("fatal error: gort: a scope could not wait for its goroutines");
+        std::process::abort();
     }
 }
 
@@ -135,8 +147,7 @@ impl<'scope> Scope<'scope, '_> {
         F: FnOnce() -> T + Send + 'scope,
         T: Send + 'scope,
     {
-        let packet =
-            Arc::new(Packet { result: Mutex::new(None), count: self.count.clone() });
+        let packet = Arc::new(Packet { result: Mutex::new(None), count: self.count.clone() });
         // Relaxed: ordered by the start of the goroutine.
         self.count.running.fetch_add(1, Ordering::Relaxed);
         // Dropped in this order, also if the body never runs: the count comes last.

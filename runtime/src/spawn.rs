@@ -10,8 +10,8 @@ use crate::rt;
 use crate::sched::Sched;
 use crate::sched::m;
 use crate::sched::outside::NewG;
-use crate::task::future::Ops;
 use crate::stack::StackSlot;
+use crate::task::future::Ops;
 use crate::task::goroutine;
 use crate::task::waker;
 
@@ -41,7 +41,7 @@ where
     F: Future + Send + 'static,
     F::Output: Send + 'static,
 {
-    match m::current() {
+    match m::own() {
         Some(m) => spawn_on(m.sched(), None, future),
         None => rt::with_current(|sched| spawn_on(sched, None, future)),
     }
@@ -50,11 +50,7 @@ where
 /// Starts a task on `sched`.
 #[track_caller]
 #[inline]
-pub(crate) fn spawn_on<F>(
-    sched: &Sched,
-    name: Option<&str>,
-    future: F,
-) -> JoinHandle<F::Output>
+pub(crate) fn spawn_on<F>(sched: &Sched, name: Option<&str>, future: F) -> JoinHandle<F::Output>
 where
     F: Future + Send + 'static,
     F::Output: Send + 'static,
@@ -86,7 +82,12 @@ where
 #[track_caller]
 #[inline]
 fn new_g<F: Future>() -> NewG<'static> {
-    NewG { vtable: Ops::<F>::VTABLE, class: Ops::<F>::CLASS, spawned_at: Location::caller(), name: None }
+    NewG {
+        vtable: Ops::<F>::VTABLE,
+        class: Ops::<F>::CLASS,
+        spawned_at: Location::caller(),
+        name: None,
+    }
 }
 
 /// Starts a goroutine: `f` runs on a stack of its own, beside whatever goes on, and may wait
@@ -117,7 +118,7 @@ where
     F: FnOnce() -> T + Send + 'static,
     T: Send + 'static,
 {
-    match m::current() {
+    match m::own() {
         Some(m) => go_on(m.sched(), None, None, f),
         None => rt::with_current(|sched| go_on(sched, None, None, f)),
     }

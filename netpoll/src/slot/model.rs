@@ -86,10 +86,7 @@ fn a_clear_meets_an_event() {
         let (count, waker) = counter();
         let again = slot.poll_ready(generation, Read, &mut Context::from_waker(&waker));
         poller.join().unwrap();
-        assert!(
-            slot.ready(generation, Read).is_some(),
-            "the event was erased"
-        );
+        assert!(slot.ready(generation, Read).is_some(), "the event was erased");
         assert_eq!(count.0.load(Relaxed), usize::from(again.is_pending()));
     });
 }
@@ -109,10 +106,7 @@ fn a_waiter_meets_a_foreign_clear_and_an_event() {
         let mine = slot.poll_ready(generation, Read, &mut Context::from_waker(&waker));
         poller.join().unwrap();
         other.join().unwrap();
-        assert!(
-            slot.ready(generation, Read).is_some(),
-            "the event was erased"
-        );
+        assert!(slot.ready(generation, Read).is_some(), "the event was erased");
         assert_eq!(count.0.load(Relaxed), usize::from(mine.is_pending()));
     });
 }

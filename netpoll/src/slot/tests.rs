@@ -7,11 +7,7 @@ const READ: Flags = Flags(READ_READY);
 const WRITE: Flags = Flags(WRITE_READY);
 
 fn poll(slot: &Slot, generation: u32, direction: Direction) -> Poll<io::Result<Readiness>> {
-    slot.poll_ready(
-        generation,
-        direction,
-        &mut Context::from_waker(Waker::noop()),
-    )
+    slot.poll_ready(generation, direction, &mut Context::from_waker(Waker::noop()))
 }
 
 fn deliver(slot: &Slot, generation: u32, event: Flags) -> usize {
@@ -30,20 +26,13 @@ fn clear_takes_back_only_what_was_seen() {
     let seen = slot.ready(generation, Read).unwrap();
     assert_eq!(deliver(&slot, generation, WRITE), 0);
     slot.clear(generation, Read, seen);
-    assert_eq!(
-        slot.ready(generation, Read),
-        None,
-        "an event for writing is none for reading"
-    );
+    assert_eq!(slot.ready(generation, Read), None, "an event for writing is none for reading");
 
     deliver(&slot, generation, READ);
     let seen = slot.ready(generation, Read).unwrap();
     deliver(&slot, generation, READ);
     slot.clear(generation, Read, seen);
-    assert!(
-        slot.ready(generation, Read).is_some(),
-        "the second event is not erased"
-    );
+    assert!(slot.ready(generation, Read).is_some(), "the second event is not erased");
 }
 
 #[test]
@@ -57,10 +46,7 @@ fn ticks_wrap_within_their_field() {
     }
     assert_eq!(slot.ready(generation, Read).unwrap().tick, 0);
     assert_eq!(slot.ready(generation, Write), write);
-    assert!(
-        poll(&slot, generation, Read).is_ready(),
-        "the generation is as it was"
-    );
+    assert!(poll(&slot, generation, Read).is_ready(), "the generation is as it was");
 }
 
 #[test]
@@ -110,8 +96,7 @@ fn stale_generations_are_ignored() {
 fn generations_wrap() {
     let slot = Slot::new();
     let last = (1 << GENERATION_BITS) - 1;
-    slot.state
-        .store(last << GENERATION_SHIFT, Ordering::Relaxed);
+    slot.state.store(last << GENERATION_SHIFT, Ordering::Relaxed);
     let generation = slot.open(WRITE);
     assert_eq!(u64::from(generation), last);
     let _ = slot.retire(generation).unwrap();

@@ -37,10 +37,7 @@ impl Wake for Count {
 impl Task {
     pub(crate) fn new() -> Task {
         let count = Arc::new(Count::default());
-        Task {
-            count: count.clone(),
-            waker: Waker::from(count),
-        }
+        Task { count: count.clone(), waker: Waker::from(count) }
     }
 
     pub(crate) fn wakes(&self) -> usize {
@@ -62,18 +59,12 @@ pub(crate) fn connection() -> (TcpListener, TcpStream, TcpStream) {
         socket.set_nodelay(true).unwrap();
     }
     listener.set_nonblocking(true).unwrap();
-    (
-        TcpListener::from_std(listener),
-        TcpStream::from_std(near),
-        TcpStream::from_std(far),
-    )
+    (TcpListener::from_std(listener), TcpStream::from_std(near), TcpStream::from_std(far))
 }
 
 /// One poll without blocking; returns how many were woken.
 pub(crate) fn poll(netpoll: &Netpoll) -> usize {
-    netpoll
-        .try_poll(&mut Waker::wake)
-        .expect("nobody else polls")
+    netpoll.try_poll(&mut Waker::wake).expect("nobody else polls")
 }
 
 /// Polls until `done`, or fails.

@@ -10,6 +10,7 @@ use std::time::Duration;
 use futures::Stream;
 use futures::future::BoxFuture;
 use gort_netpoll::Direction;
+use socket2::{Domain, Protocol, Socket, Type};
 
 use super::addr::{ToSocketAddrs, resolve, try_each};
 use super::source::Source;
@@ -19,6 +20,10 @@ use crate::time::sleep;
 /// The wait after the first failure for want of descriptors or memory, and the longest one.
 /// Go's net/http waits the same.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(5), Duration::from_secs(1));
+
+/// Connections that may wait to be accepted; the system may cut it down (on Linux to
+/// `net.core.somaxconn`, 4096).
+const BACKLOG: i32 = 1024;
 
 /// A TCP socket that accepts connections.
 ///
@@ -55,8 +60,18 @@ impl TcpListener {
     /// Those of the lookup, and of bind and listen for the last address, for example `AddrInUse`.
     pub async fn bind(addr: impl ToSocketAddrs) -> io::Result<TcpListener> {
         let addrs = resolve(addr).await?;
-        let bind = async |addr| TcpListener::new(mio::net::TcpListener::bind(addr)?);
-        try_each(addrs, bind).await
+        try_each(addrs, async |addr| TcpListener::bind_to(addr)).await
+    }
+
+    /// By hand, because mio's own `bind` listens with a backlog of 128: of a thousand clients that
+    /// come at once, those beyond it would be turned away, and try again a second later.
+    fn bind_to(addr: SocketAddr) -> io::Result<TcpListener> {
+        let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
+        #[cfg(unix)] // elsewhere it means that others may take the port over
+        socket.set_reuse_address(true)?;
+        socket.bind(&addr.into())?;
+        socket.listen(BACKLOG)?;
+        TcpListener::from_std(socket.into())
     }
 
     fn new(listener: mio::net::TcpListener) -> io::Result<TcpListener> {

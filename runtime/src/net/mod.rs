@@ -18,6 +18,6 @@ mod stream;
 
 pub use addr::ToSocketAddrs;
 pub use listener::{Incoming, TcpListener};
-pub use split::{OwnedReadHalf, OwnedWriteHalf, ReadHalf, ReuniteError, WriteHalf};
+pub use split::{OwnedReadHalf, OwnedWriteHalf, ReuniteError};
 pub use std::net::Shutdown;
 pub use stream::TcpStream;

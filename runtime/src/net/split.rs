@@ -11,14 +11,6 @@ use futures::io::{AsyncRead, AsyncWrite};
 
 use super::TcpStream;
 
-/// The reading half of a stream. See [`TcpStream::split`].
-#[derive(Debug)]
-pub struct ReadHalf<'a>(&'a TcpStream);
-
-/// The writing half of a stream. See [`TcpStream::split`].
-#[derive(Debug)]
-pub struct WriteHalf<'a>(&'a TcpStream);
-
 /// The reading half of a stream. See [`TcpStream::into_split`].
 #[derive(Debug)]
 pub struct OwnedReadHalf(Arc<TcpStream>);
@@ -27,10 +19,6 @@ pub struct OwnedReadHalf(Arc<TcpStream>);
 #[derive(Debug)]
 pub struct OwnedWriteHalf {
     stream: Option<Arc<TcpStream>>,
-}
-
-pub(super) fn split(stream: &mut TcpStream) -> (ReadHalf<'_>, WriteHalf<'_>) {
-    (ReadHalf(stream), WriteHalf(stream))
 }
 
 pub(super) fn into_split(stream: TcpStream) -> (OwnedReadHalf, OwnedWriteHalf) {
@@ -91,70 +79,46 @@ impl fmt::Display for ReuniteError {
 
 impl std::error::Error for ReuniteError {}
 
-macro_rules! reads {
-    ($($t:ty => $stream:expr;)*) => {$(
-        impl AsyncRead for $t {
-            fn poll_read(
-                self: Pin<&mut Self>,
-                cx: &mut Context<'_>,
-                buf: &mut [u8],
-            ) -> Poll<io::Result<usize>> {
-                let stream: fn(&Self) -> &TcpStream = $stream;
-                Pin::new(&mut stream(&self)).poll_read(cx, buf)
-            }
+impl AsyncRead for OwnedReadHalf {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
+        AsyncRead::poll_read(Pin::new(&mut &*self.0), cx, buf)
+    }
 
-            fn poll_read_vectored(
-                self: Pin<&mut Self>,
-                cx: &mut Context<'_>,
-                bufs: &mut [IoSliceMut<'_>],
-            ) -> Poll<io::Result<usize>> {
-                let stream: fn(&Self) -> &TcpStream = $stream;
-                Pin::new(&mut stream(&self)).poll_read_vectored(cx, bufs)
-            }
-        }
-    )*};
+    fn poll_read_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &mut [IoSliceMut<'_>],
+    ) -> Poll<io::Result<usize>> {
+        AsyncRead::poll_read_vectored(Pin::new(&mut &*self.0), cx, bufs)
+    }
 }
 
-macro_rules! writes {
-    ($($t:ty => $stream:expr;)*) => {$(
-        impl AsyncWrite for $t {
-            fn poll_write(
-                self: Pin<&mut Self>,
-                cx: &mut Context<'_>,
-                buf: &[u8],
-            ) -> Poll<io::Result<usize>> {
-                let stream: fn(&Self) -> &TcpStream = $stream;
-                Pin::new(&mut stream(&self)).poll_write(cx, buf)
-            }
+impl AsyncWrite for OwnedWriteHalf {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        AsyncWrite::poll_write(Pin::new(&mut &**self.inner()), cx, buf)
+    }
 
-            fn poll_write_vectored(
-                self: Pin<&mut Self>,
-                cx: &mut Context<'_>,
-                bufs: &[IoSlice<'_>],
-            ) -> Poll<io::Result<usize>> {
-                let stream: fn(&Self) -> &TcpStream = $stream;
-                Pin::new(&mut stream(&self)).poll_write_vectored(cx, bufs)
-            }
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        AsyncWrite::poll_write_vectored(Pin::new(&mut &**self.inner()), cx, bufs)
+    }
 
-            fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-                let stream: fn(&Self) -> &TcpStream = $stream;
-                Pin::new(&mut stream(&self)).poll_flush(cx)
-            }
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        AsyncWrite::poll_flush(Pin::new(&mut &**self.inner()), cx)
+    }
 
-            fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-                let stream: fn(&Self) -> &TcpStream = $stream;
-                Pin::new(&mut stream(&self)).poll_close(cx)
-            }
-        }
-    )*};
-}
-
-reads! {
-    ReadHalf<'_> => |half| half.0;
-    OwnedReadHalf => |half| &half.0;
-}
-
-writes! {
-    WriteHalf<'_> => |half| half.0;
-    OwnedWriteHalf => |half| half.inner();
+    fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        AsyncWrite::poll_close(Pin::new(&mut &**self.inner()), cx)
+    }
 }

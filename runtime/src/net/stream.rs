@@ -15,7 +15,7 @@ use crate::Wait;
 
 use super::addr::{ToSocketAddrs, resolve, try_each};
 use super::source::Source;
-use super::split::{self, OwnedReadHalf, OwnedWriteHalf, ReadHalf, WriteHalf};
+use super::split::{self, OwnedReadHalf, OwnedWriteHalf};
 
 /// A TCP connection.
 ///
@@ -84,13 +84,9 @@ impl TcpStream {
         self.source.io().shutdown(how)
     }
 
-    /// Two halves that borrow the stream, to read in one place and write in another.
-    pub fn split(&mut self) -> (ReadHalf<'_>, WriteHalf<'_>) {
-        split::split(self)
-    }
-
     /// Two halves that own the stream together, for two tasks. Dropping the writing half ends that
-    /// direction.
+    /// direction. To read in one place and write in another of the same task, borrow the stream
+    /// twice: `&stream` reads and writes.
     pub fn into_split(self) -> (OwnedReadHalf, OwnedWriteHalf) {
         split::into_split(self)
     }

@@ -201,8 +201,13 @@ unsafe impl Send for Central {}
 impl Heap {
     pub(super) fn new() -> Heap {
         let classes = std::array::from_fn(|_| Free::default());
-        let central =
-            Central { classes, slabs: Vec::new(), carved: 0, large: HashSet::new(), remaining: None };
+        let central = Central {
+            classes,
+            slabs: Vec::new(),
+            carved: 0,
+            large: HashSet::new(),
+            remaining: None,
+        };
         Heap { central: Mutex::new(central) }
     }
 

@@ -19,11 +19,11 @@
 use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering, fence};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crossbeam_utils::CachePadded;
 use super::Sched;
 use super::m::M;
 use super::p::P;
 use crate::util::clock;
+use crossbeam_utils::CachePadded;
 
 pub(super) const PROC: u64 = 1;
 pub(super) const SPINNING: u64 = 1 << 16;
@@ -119,11 +119,7 @@ impl Idle {
     pub(super) fn counts(&self) -> Counts {
         // Relaxed: who needs more has put a fence before it (README, PushFence and SleepFence).
         let word = self.counts.load(Ordering::Relaxed);
-        Counts {
-            procs: (word & MASK) as usize,
-            spinning: (word / SPINNING & MASK) as usize,
-            word,
-        }
+        Counts { procs: (word & MASK) as usize, spinning: (word / SPINNING & MASK) as usize, word }
     }
 
     /// Worker threads; sysmon's is not counted.

@@ -31,8 +31,8 @@ use super::idle::Idle;
 use super::m::M;
 use super::p::P;
 use super::runq::Global;
-use super::status::Wake;
 use super::stats::Counters;
+use super::status::Wake;
 use super::sysmon::Sysmon;
 use super::timers::Timers;
 use crate::stack::SizeClass;
@@ -85,7 +85,9 @@ impl Sched {
         asymmetric::init();
         goroutine::init()?;
         let sched = Arc::new(Sched {
-            ps: (0..config.procs).map(|id| P::new(id as u32, config.chaos.unwrap_or(0), Timers::take())).collect(),
+            ps: (0..config.procs)
+                .map(|id| P::new(id as u32, config.chaos.unwrap_or(0), Timers::take()))
+                .collect(),
             global: Global::default(),
             idle: Idle::new(),
             heap: Heap::new(),

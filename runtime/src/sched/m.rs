@@ -16,8 +16,8 @@
 use std::cell::{Cell, RefCell};
 use std::collections::{HashSet, VecDeque};
 use std::ptr::NonNull;
-use std::sync::{Arc, Mutex, PoisonError};
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, Ordering, fence};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Waker;
 
 use crossbeam_utils::CachePadded;
@@ -29,6 +29,7 @@ use super::steal::Profit;
 use crate::stack::pool::LocalPool;
 use crate::util::fence as asymmetric;
 use crate::util::note::Note;
+use crate::util::opaque;
 
 thread_local! {
     /// The M that this thread is at the moment, or null.
@@ -37,18 +38,22 @@ thread_local! {
 
 /// The M of the calling thread, if it is one.
 ///
-/// Not inlined, and opaque: a goroutine that migrates would otherwise go on with the address of
-/// the thread-local that the compiler found before the switch. Without the `asm!` the compiler
-/// infers that the function has no effects and calls it once (T7).
+/// Not inlined, and opaque (`util::opaque`): a goroutine that migrates would otherwise go on with
+/// the address of the thread-local that the compiler found before the switch (T7).
 #[inline(never)]
 pub(crate) fn current<'a>() -> Option<&'a M> {
-    // SAFETY: no instructions.
-    unsafe { std::arch::asm!("", options(nostack, preserves_flags)) };
+    opaque();
     // `const` and without a destructor: this cannot fail, also while the thread is torn down.
     let m = CURRENT.get();
     // SAFETY: a thread's M is set for the length of `M::scoped`, which outlives every call from
     // inside it; the reference is not kept by callers.
     unsafe { m.as_ref() }
+}
+
+/// As `current`, unless the thread has entered another runtime since it became this M.
+#[inline]
+pub(crate) fn own<'a>() -> Option<&'a M> {
+    current().filter(|m| m.entered.get() == 0)
 }
 
 /// Whether the calling thread is inside `sched`, at any depth: it would wait for itself.
@@ -115,6 +120,8 @@ pub(crate) struct M {
     outside: Cell<bool>,
     /// The M that this thread was before.
     outer: Cell<*const M>,
+    /// `EnterGuard`s that are alive here.
+    pub(crate) entered: Cell<u32>,
 }
 
 // SAFETY: the Cells are touched by the M's own thread only (`current`, `Sched::run_worker` and
@@ -180,6 +187,7 @@ impl M {
             locals: RefCell::default(),
             outside: Cell::new(false),
             outer: Cell::new(std::ptr::null()),
+            entered: Cell::new(0),
         }
     }
 
@@ -303,7 +311,7 @@ impl M {
     /// Whether local tasks may be started by what runs here: a `block_on`, a goroutine, or another
     /// local task.
     pub(crate) fn is_home(&self) -> bool {
-        let lives_here = |g: GRef| g.vtable().is_goroutine || g.home().is_some();
+        let lives_here = |g: GRef| g.home().is_some();
         self.outside.get() || self.curg().is_some_and(lives_here)
     }
 
@@ -313,7 +321,9 @@ impl M {
         self.use_sleeper();
     }
 
+    #[inline(never)]
     fn use_sleeper(&self) {
+        opaque();
         thread_local!(static SLEEPER: Arc<Note> = Arc::default());
         // A thread that is being torn down sleeps on a note of this call's own.
         let sleeper = SLEEPER.try_with(Arc::clone).unwrap_or_default();
@@ -364,7 +374,7 @@ impl M {
 
     /// Notes which G runs here, for wakers and dumps.
     #[inline]
-    pub(super) fn set_curg(&self, g: Option<GRef>) {
+    pub(crate) fn set_curg(&self, g: Option<GRef>) {
         // Relaxed: this thread reads its own; dumps want a hint.
         self.curg.store(g.map_or(std::ptr::null_mut(), GRef::as_ptr), Ordering::Relaxed);
     }

@@ -7,12 +7,12 @@
 //! has queued, to a worker, and sleeps on its note.
 
 use std::cell::Cell;
+use std::collections::HashMap;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, Location, catch_unwind, resume_unwind};
 use std::pin::pin;
-use std::collections::HashMap;
-use std::sync::{Arc, MutexGuard, PoisonError};
 use std::sync::atomic::{AtomicBool, Ordering, fence};
+use std::sync::{Arc, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
@@ -25,6 +25,7 @@ use super::status::{Status, Wake as Woken};
 use super::timers::{Closed, TimerId, Timers};
 use crate::util::clock;
 use crate::util::note::Note;
+use crate::util::opaque;
 
 /// Local tasks run between two looks at the root.
 const LOCAL_BATCH: usize = 61;
@@ -62,8 +63,7 @@ impl Sched {
         self.outside.spawns_of(new.vtable).fetch_add(1, Ordering::Relaxed);
         let cell = self.alloc_outside(new.class);
         // SAFETY: the cell is fresh and of the class.
-        let g =
-            unsafe { GRef::init(cell, self, new.vtable, id, new.class, home, new.spawned_at) };
+        let g = unsafe { GRef::init(cell, self, new.vtable, id, new.class, home, new.spawned_at) };
         self.set_name(g, new);
         g
     }
@@ -130,7 +130,9 @@ impl Sched {
     }
 
     /// Spreads threads without a P over the heaps.
+    #[inline(never)]
     fn some_timers(&self) -> &'static Timers {
+        opaque();
         thread_local!(static LUCK: Cell<usize> = const { Cell::new(0) });
         let n = LUCK.try_with(|luck| luck.replace(luck.get() + 1)).unwrap_or(0);
         self.ps[n % self.ps.len()].timers
@@ -264,7 +266,8 @@ impl M {
             self.borrowp();
             // Acquire: pairs with the Release in `wake_by_ref`.
             let woken = root.ready.swap(false, Ordering::Acquire);
-            let polled = if woken { self.poll_root(future.as_mut(), &waker) } else { Poll::Pending };
+            let polled =
+                if woken { self.poll_root(future.as_mut(), &waker) } else { Poll::Pending };
             let ran = polled.is_pending() && self.run_residents();
             // After each round, also when there is more to do here: what else is queued at the P
             // must not wait for it.

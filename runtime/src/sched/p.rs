@@ -312,9 +312,7 @@ impl Local {
         let (joiner, at) = self.deferred.take()?;
         let entry = self.fresh.get_mut(at.checked_sub(self.front)? as usize)?;
         match entry {
-            Fresh::Run(g) if g.g() == joiner => {
-                std::mem::replace(entry, Fresh::Mark(joiner)).run()
-            }
+            Fresh::Run(g) if g.g() == joiner => std::mem::replace(entry, Fresh::Mark(joiner)).run(),
             _ => None,
         }
     }

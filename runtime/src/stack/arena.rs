@@ -37,12 +37,8 @@ struct Arena {
 static ARENAS: [OnceLock<Arena>; MAX_ARENAS] = [const { OnceLock::new() }; MAX_ARENAS];
 
 /// The part of each class's newest arena that no slab was cut from yet.
-static FRONTIERS: [Mutex<Frontier>; SizeClass::ALL.len()] = [const {
-    Mutex::new(Frontier {
-        fresh: 0..0,
-        returned: Vec::new(),
-    })
-}; SizeClass::ALL.len()];
+static FRONTIERS: [Mutex<Frontier>; SizeClass::ALL.len()] =
+    [const { Mutex::new(Frontier { fresh: 0..0, returned: Vec::new() }) }; SizeClass::ALL.len()];
 
 /// Slots handed out by [`commit_slab`], per class.
 static COMMITTED: [AtomicUsize; SizeClass::ALL.len()] =
@@ -94,10 +90,7 @@ pub(super) fn commit_slab(class: SizeClass) -> io::Result<Range<usize>> {
 fn populate_tops(slab: &Range<usize>, class: SizeClass) {
     #[cfg(target_os = "linux")]
     {
-        let ends = slab
-            .clone()
-            .step_by(class.bytes())
-            .map(|base| base + class.bytes());
+        let ends = slab.clone().step_by(class.bytes()).map(|base| base + class.bytes());
         let tops: Vec<_> = ends.map(|end| end - sys::page_size()..end).collect();
         // SAFETY: a fresh slab; the advice changes nobody's contents. If there is no memory, or the
         // kernel is older than 5.14, the pages come on first touch.
@@ -121,9 +114,7 @@ const fn slab_bytes(class: SizeClass) -> usize {
 
 fn lock_frontier(class: SizeClass) -> std::sync::MutexGuard<'static, Frontier> {
     // Nothing panics with the lock held halfway through a change.
-    FRONTIERS[class as usize]
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner)
+    FRONTIERS[class as usize].lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn cut_slab(class: SizeClass) -> io::Result<Range<usize>> {
@@ -145,19 +136,13 @@ fn cut_slab(class: SizeClass) -> io::Result<Range<usize>> {
 fn add_arena(class: SizeClass) -> io::Result<Range<usize>> {
     static ADDING: Mutex<()> = Mutex::new(());
     let _adding = ADDING.lock().unwrap_or_else(PoisonError::into_inner);
-    let place = ARENAS
-        .iter()
-        .find(|place| place.get().is_none())
-        .ok_or_else(table_is_full)?;
+    let place = ARENAS.iter().find(|place| place.get().is_none()).ok_or_else(table_is_full)?;
     let space = reserve(class)?;
     // SAFETY: a fresh mapping that nobody uses. Where there are no huge pages the kernel refuses,
     // which is as good; where there are, one would make 64 KiB of every touched stack resident.
     #[cfg(target_os = "linux")]
     let _ = unsafe { sys::advise(&space, libc::MADV_NOHUGEPAGE) };
-    place.get_or_init(|| Arena {
-        space: space.clone(),
-        class,
-    });
+    place.get_or_init(|| Arena { space: space.clone(), class });
     Ok(space)
 }
 
@@ -198,10 +183,7 @@ fn fair_share() -> usize {
 
 /// `RLIMIT_AS` in bytes, if there is one.
 fn address_limit() -> Option<usize> {
-    let mut limit = libc::rlimit {
-        rlim_cur: libc::RLIM_INFINITY,
-        rlim_max: libc::RLIM_INFINITY,
-    };
+    let mut limit = libc::rlimit { rlim_cur: libc::RLIM_INFINITY, rlim_max: libc::RLIM_INFINITY };
     // SAFETY: fills in the struct, which is ours.
     let result = unsafe { libc::getrlimit(libc::RLIMIT_AS, &mut limit) };
     let known = result == 0 && limit.rlim_cur != libc::RLIM_INFINITY;

@@ -112,10 +112,7 @@ unsafe fn stack_pointer(context: *const libc::ucontext_t) -> Option<usize> {
     #[cfg(all(target_os = "linux", target_arch = "aarch64"))]
     // SAFETY: valid by contract.
     let sp = Some(unsafe { (*context).uc_mcontext.sp } as usize);
-    #[cfg(not(all(
-        target_os = "linux",
-        any(target_arch = "x86_64", target_arch = "aarch64")
-    )))]
+    #[cfg(not(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64"))))]
     let (sp, _) = (None, context);
     sp
 }
@@ -180,10 +177,7 @@ pub(crate) struct FaultWriter {
 impl FaultWriter {
     /// An empty one. Whoever makes it calls [`flush`](Self::flush) at the end.
     pub(crate) fn new() -> Self {
-        Self {
-            len: 0,
-            buffer: [0; 512],
-        }
+        Self { len: 0, buffer: [0; 512] }
     }
 
     /// Appends text.
@@ -259,10 +253,7 @@ impl AltStack {
         } else {
             None
         };
-        Ok(Self {
-            own,
-            _of_this_thread: PhantomData,
-        })
+        Ok(Self { own, _of_this_thread: PhantomData })
     }
 }
 
@@ -309,9 +300,7 @@ fn wanted_bytes() -> usize {
     let frame = unsafe { libc::getauxval(libc::AT_MINSIGSTKSZ) } as usize;
     #[cfg(not(target_os = "linux"))]
     let frame = 0_usize;
-    (frame + (16 << 10))
-        .max(32 << 10)
-        .next_multiple_of(sys::page_size())
+    (frame + (16 << 10)).max(32 << 10).next_multiple_of(sys::page_size())
 }
 
 /// Sets the calling thread's signal stack, if one is given, and returns the one before.

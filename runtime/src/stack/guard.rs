@@ -79,9 +79,7 @@ unsafe fn commit_with_mappings(slab: &Range<usize>, size: usize) -> io::Result<(
 }
 
 fn slots(slab: &Range<usize>, size: usize) -> impl Iterator<Item = Range<usize>> {
-    slab.clone()
-        .step_by(size)
-        .map(move |base| base..base + size)
+    slab.clone().step_by(size).map(move |base| base..base + size)
 }
 
 fn guard_of(slot: &Range<usize>) -> Range<usize> {
@@ -126,12 +124,7 @@ fn probe_markers() -> io::Result<bool> {
         marked && !readable(page.start)
     });
     // SAFETY: as above, and unused from here on.
-    unsafe {
-        libc::munmap(
-            std::ptr::with_exposed_provenance_mut(page.start),
-            page.len(),
-        )
-    };
+    unsafe { libc::munmap(std::ptr::with_exposed_provenance_mut(page.start), page.len()) };
     found.map_err(|error| explain(page.len(), &error))
 }
 
@@ -147,15 +140,7 @@ fn readable(addr: usize) -> bool {
     const NO_SUCH_COMMAND: i32 = -1;
     const SET_BYTES: usize = 8;
     // SAFETY: the kernel checks the address itself and changes nothing.
-    unsafe {
-        libc::syscall(
-            libc::SYS_rt_sigprocmask,
-            NO_SUCH_COMMAND,
-            addr,
-            0,
-            SET_BYTES,
-        )
-    };
+    unsafe { libc::syscall(libc::SYS_rt_sigprocmask, NO_SUCH_COMMAND, addr, 0, SET_BYTES) };
     io::Error::last_os_error().raw_os_error() != Some(libc::EFAULT)
 }
 
@@ -191,9 +176,8 @@ fn affordable_stacks() -> usize {
 
 fn take_budget(count: usize) -> io::Result<()> {
     // Relaxed, here and below: a counter that orders nothing else.
-    let taken = budget().fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| {
-        left.checked_sub(count)
-    });
+    let taken =
+        budget().fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(count));
     taken.map(drop).map_err(|_| {
         io::Error::new(
             io::ErrorKind::OutOfMemory,
@@ -211,9 +195,7 @@ fn give_budget(count: usize) {
 #[cfg(test)]
 pub(super) fn force_mappings(budget: usize) {
     MARKERS_WORK.set(false).expect("called before any stack");
-    BUDGET
-        .set(AtomicUsize::new(budget))
-        .expect("called before any stack");
+    BUDGET.set(AtomicUsize::new(budget)).expect("called before any stack");
 }
 
 /// Whether this process has markers, for tests that count mappings.

@@ -81,10 +81,7 @@ pub(crate) struct Slot {
 impl Slot {
     /// The slot of `class` around `addr`.
     fn around(addr: usize, class: SizeClass) -> Self {
-        Self {
-            base: addr & !(class.bytes() - 1),
-            class,
-        }
+        Self { base: addr & !(class.bytes() - 1), class }
     }
 
     /// One past the highest usable byte. Aligned to 128; the top page is the only one in use while

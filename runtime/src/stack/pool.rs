@@ -42,10 +42,7 @@ struct Shelf {
 
 impl Default for Shelf {
     fn default() -> Self {
-        Self {
-            len: 0,
-            bases: [0; LOCAL],
-        }
+        Self { len: 0, bases: [0; LOCAL] }
     }
 }
 
@@ -171,9 +168,7 @@ static GLOBAL: [CachePadded<Mutex<FreeList>>; SizeClass::ALL.len()] =
 
 fn lock(class: SizeClass) -> MutexGuard<'static, FreeList> {
     // A panic in here could only be a failed push, which changes nothing.
-    GLOBAL[class as usize]
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner)
+    GLOBAL[class as usize].lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl FreeList {
@@ -228,10 +223,7 @@ impl FreeList {
 /// A period is the time between one call that returned 0 and the next, so: call once per period,
 /// and until it returns 0.
 pub(crate) fn scavenge(max: usize) -> usize {
-    SizeClass::ALL
-        .into_iter()
-        .map(|class| scavenge_class(class, max))
-        .sum()
+    SizeClass::ALL.into_iter().map(|class| scavenge_class(class, max)).sum()
 }
 
 fn scavenge_class(class: SizeClass, max: usize) -> usize {
@@ -254,10 +246,8 @@ fn scavenge_class(class: SizeClass, max: usize) -> usize {
 
 /// Discards the slots' pages, except for `kept` bytes at the top.
 fn trim(bases: &[usize], class: SizeClass, kept: usize) {
-    let ranges: Vec<Range<usize>> = bases
-        .iter()
-        .map(|base| base + sys::page_size()..base + class.bytes() - kept)
-        .collect();
+    let ranges: Vec<Range<usize>> =
+        bases.iter().map(|base| base + sys::page_size()..base + class.bytes() - kept).collect();
     // SAFETY: the slots were taken off the list of free ones, so nobody uses their contents. If
     // the kernel refuses (locked memory) they stay resident, which harms nobody.
     let _ = unsafe { sys::advise_all(&ranges, libc::MADV_DONTNEED) };
@@ -295,11 +285,6 @@ pub(crate) fn stats() -> [Stats; SizeClass::ALL.len()] {
             let list = lock(class);
             (list.warm.len(), list.cold.len() + list.bare.len())
         };
-        Stats {
-            class,
-            committed: arena::committed(class),
-            free: warm + trimmed,
-            trimmed,
-        }
+        Stats { class, committed: arena::committed(class), free: warm + trimmed, trimmed }
     })
 }

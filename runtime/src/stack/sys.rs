@@ -44,11 +44,7 @@ pub(super) fn reserve(len: usize) -> io::Result<Range<usize>> {
 /// # Errors
 /// What mprotect(2) says, untouched. Parts of the range may have changed.
 pub(super) unsafe fn protect(range: &Range<usize>, accessible: bool) -> io::Result<()> {
-    let protection = if accessible {
-        libc::PROT_READ | libc::PROT_WRITE
-    } else {
-        libc::PROT_NONE
-    };
+    let protection = if accessible { libc::PROT_READ | libc::PROT_WRITE } else { libc::PROT_NONE };
     // SAFETY: the caller vouches for the range.
     check(unsafe { libc::mprotect(pointer(range.start), range.len(), protection) })
 }
@@ -104,10 +100,7 @@ unsafe fn advise_batched(ranges: &[Range<usize>], advice: i32) -> bool {
         return false;
     }
     ranges.chunks(BATCH).all(|chunk| {
-        let mut vectors = [libc::iovec {
-            iov_base: ptr::null_mut(),
-            iov_len: 0,
-        }; BATCH];
+        let mut vectors = [libc::iovec { iov_base: ptr::null_mut(), iov_len: 0 }; BATCH];
         for (vector, range) in vectors.iter_mut().zip(chunk) {
             vector.iov_base = pointer(range.start);
             vector.iov_len = range.len();
@@ -142,11 +135,7 @@ unsafe fn advise_batched(_: &[Range<usize>], _: i32) -> bool {
 }
 
 fn check(result: i32) -> io::Result<()> {
-    if result == 0 {
-        Ok(())
-    } else {
-        Err(io::Error::last_os_error())
-    }
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 fn pointer(addr: usize) -> *mut libc::c_void {

@@ -98,10 +98,16 @@ impl<F: Future> Ops<F> {
         if std::mem::needs_drop::<F>() {
             // SAFETY: the future is not used again.
             let drop = || unsafe { Self::future(g).drop_in_place() };
-            if let Err(payload) = catch_unwind(AssertUnwindSafe(drop)) {
-                // The output, if there is one, is lost to the panic, and may panic in turn.
-                let output = std::mem::replace(&mut ended, Err(panicked(g, payload)));
-                quietly(AssertUnwindSafe(|| std::mem::drop(output)));
+            match catch_unwind(AssertUnwindSafe(drop)) {
+                Err(payload) if ended.as_ref().is_err_and(JoinError::is_panic) => {
+                    drop_quietly(payload); // the first panic is the one to report
+                }
+                Err(payload) => {
+                    // The output, if there is one, is lost to the panic, and may panic in turn.
+                    let output = std::mem::replace(&mut ended, Err(panicked(g, payload)));
+                    quietly(g, AssertUnwindSafe(|| std::mem::drop(output)));
+                }
+                Ok(()) => {}
             }
         }
         // SAFETY: the body is the caller's, and empty now.
@@ -110,7 +116,7 @@ impl<F: Future> Ops<F> {
 
     unsafe fn drop_output(g: GRef) {
         // SAFETY: the caller owns the output, which is there.
-        quietly(AssertUnwindSafe(|| unsafe { Self::output(g).drop_in_place() }));
+        quietly(g, AssertUnwindSafe(|| unsafe { Self::output(g).drop_in_place() }));
     }
 
     unsafe fn take_output(g: GRef, to: *mut ()) {
@@ -127,8 +133,12 @@ pub(super) fn panicked(g: GRef, payload: Box<dyn Any + Send>) -> JoinError {
     JoinError::panicked(g.id(), payload)
 }
 
-pub(super) fn quietly(f: impl FnOnce() + std::panic::UnwindSafe) {
+/// Runs a destructor of `g` that nobody waits for.
+pub(super) fn quietly(g: GRef, f: impl FnOnce() + std::panic::UnwindSafe) {
     if let Err(payload) = catch_unwind(f) {
+        if g.sched().config.abort_on_panic {
+            std::process::abort();
+        }
         drop_quietly(payload);
     }
 }

@@ -188,9 +188,13 @@ impl<F: FnOnce() -> T, T> Ops<F, T> {
     /// # Safety
     /// The caller owns the body, which is still the closure.
     unsafe fn refuse(g: GRef, error: JoinError) {
+        // The closure's destructor runs on the M's stack, and may not wait as a goroutine.
+        if let Some(m) = m::current() {
+            m.set_curg(None);
+        }
         // SAFETY: the closure is not used again; the body is the caller's, and empty then.
         unsafe {
-            quietly(AssertUnwindSafe(|| Self::closure(g).drop_in_place()));
+            quietly(g, AssertUnwindSafe(|| Self::closure(g).drop_in_place()));
             Self::output(g).write(Err(error));
         }
     }
@@ -216,7 +220,7 @@ impl<F: FnOnce() -> T, T> Ops<F, T> {
 
     unsafe fn drop_output(g: GRef) {
         // SAFETY: the caller owns the output, which is there.
-        quietly(AssertUnwindSafe(|| unsafe { Self::output(g).drop_in_place() }));
+        quietly(g, AssertUnwindSafe(|| unsafe { Self::output(g).drop_in_place() }));
     }
 
     unsafe fn take_output(g: GRef, to: *mut ()) {

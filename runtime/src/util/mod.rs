@@ -6,3 +6,13 @@ pub(crate) mod fence;
 pub(crate) mod note;
 pub(crate) mod rng;
 pub(crate) mod sync;
+
+/// Keeps the compiler from seeing through a function that touches a thread-local. Such a function
+/// is also `#[inline(never)]`: together they make each call find the thread that runs it then.
+/// Without this the compiler infers that the function has no effects, and calls it once.
+#[cfg(not(loom))]
+#[inline(always)]
+pub(crate) fn opaque() {
+    // SAFETY: no instructions.
+    unsafe { std::arch::asm!("", options(nostack, preserves_flags)) };
+}

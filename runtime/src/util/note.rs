@@ -48,12 +48,8 @@ impl Note {
         loop {
             self.wait_while_sleeping(limit);
             // Acquire: as above.
-            let woken = self.word.compare_exchange(
-                NOTIFIED,
-                EMPTY,
-                Ordering::Acquire,
-                Ordering::Relaxed,
-            );
+            let woken =
+                self.word.compare_exchange(NOTIFIED, EMPTY, Ordering::Acquire, Ordering::Relaxed);
             if woken.is_ok() {
                 return;
             }

@@ -35,11 +35,7 @@ fn on_a_stack(body: impl FnOnce() -> usize + 'static) {
 #[inline(never)]
 fn recurse(depth: usize) -> usize {
     let frame = black_box([depth; 16]);
-    if depth == 0 {
-        0
-    } else {
-        recurse(depth + 1) + frame[3]
-    }
+    if depth == 0 { 0 } else { recurse(depth + 1) + frame[3] }
 }
 
 #[inline(never)]
@@ -146,13 +142,10 @@ fn an_older_handler_is_called_with_the_context() {
             libc::_exit(if right { 77 } else { 1 });
         }
     }
-    let output = isolated(
-        test_path!(an_older_handler_is_called_with_the_context),
-        || {
-            let older: extern "C" fn(i32, *mut libc::siginfo_t, *mut libc::c_void) = older;
-            die_with_older_handler(older as usize, libc::SA_SIGINFO);
-        },
-    );
+    let output = isolated(test_path!(an_older_handler_is_called_with_the_context), || {
+        let older: extern "C" fn(i32, *mut libc::siginfo_t, *mut libc::c_void) = older;
+        die_with_older_handler(older as usize, libc::SA_SIGINFO);
+    });
     assert_eq!(output.status.code(), Some(77));
 }
 
@@ -171,12 +164,9 @@ fn an_older_plain_handler_is_called() {
 
 #[test]
 fn without_an_older_handler_the_signal_kills() {
-    let output = isolated(
-        test_path!(without_an_older_handler_the_signal_kills),
-        || {
-            die_with_older_handler(libc::SIG_DFL, 0);
-        },
-    );
+    let output = isolated(test_path!(without_an_older_handler_the_signal_kills), || {
+        die_with_older_handler(libc::SIG_DFL, 0);
+    });
     assert_eq!(output.status.signal(), Some(libc::SIGSEGV));
 }
 

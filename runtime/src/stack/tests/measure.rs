@@ -74,14 +74,10 @@ fn round_robin(local: &mut LocalPool, live: usize) {
         })
         .collect();
     let mut next = 0;
-    price(
-        &format!("switch there and back, {live} live"),
-        2_000_000,
-        || {
-            peers[next].send(0);
-            next = (next + 1) % live;
-        },
-    );
+    price(&format!("switch there and back, {live} live"), 2_000_000, || {
+        peers[next].send(0);
+        next = (next + 1) % live;
+    });
 }
 
 #[test]
@@ -93,10 +89,7 @@ fn first_use() {
 
     let start = Instant::now();
     let slots: Vec<_> = (0..COUNT).map(|_| local.get(CLASS).unwrap()).collect();
-    println!(
-        "new stack, committed and guarded {:>19} ns",
-        per_stack(start)
-    );
+    println!("new stack, committed and guarded {:>19} ns", per_stack(start));
     let start = Instant::now();
     let contexts: Vec<Ctx> = slots.iter().map(make_unused).collect();
     println!("first touch of its top page {:>24} ns", per_stack(start));

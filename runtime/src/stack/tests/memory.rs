@@ -15,10 +15,7 @@ fn resident_bytes() -> usize {
 }
 
 fn mappings() -> usize {
-    std::fs::read_to_string("/proc/self/maps")
-        .unwrap()
-        .lines()
-        .count()
+    std::fs::read_to_string("/proc/self/maps").unwrap().lines().count()
 }
 
 fn touch(slot: &StackSlot, depth: usize) {
@@ -60,15 +57,11 @@ fn tops_are_coloured_and_inside_the_slot() {
 #[test]
 fn a_slot_is_handed_out_once() {
     let mut local = LocalPool::default();
-    let slots: Vec<_> = (0..1000)
-        .map(|_| local.get(SizeClass::K16).unwrap())
-        .collect();
+    let slots: Vec<_> = (0..1000).map(|_| local.get(SizeClass::K16).unwrap()).collect();
     let distinct: HashSet<_> = slots.iter().map(|slot| slot.index()).collect();
     assert_eq!(distinct.len(), slots.len());
     slots.into_iter().for_each(|slot| local.put(slot));
-    let again: HashSet<_> = (0..1000)
-        .map(|_| local.get(SizeClass::K16).unwrap().index())
-        .collect();
+    let again: HashSet<_> = (0..1000).map(|_| local.get(SizeClass::K16).unwrap().index()).collect();
     assert_eq!(again.len(), 1000);
 }
 
@@ -81,10 +74,7 @@ fn threads_that_grow_at_once_share_nothing() {
     };
     let slots: Vec<_> = thread::scope(|scope| {
         let threads = [0; 4].map(|_| scope.spawn(get_many));
-        threads
-            .into_iter()
-            .flat_map(|thread| thread.join().unwrap())
-            .collect()
+        threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
     });
     let distinct: HashSet<_> = slots.iter().map(|slot| slot.index()).collect();
     assert_eq!(distinct.len(), 2000);
@@ -134,22 +124,17 @@ fn a_million_in_sequence_leave_memory_flat() {
 
 #[test]
 fn a_hundred_thousand_at_once_need_few_mappings() {
-    passes_isolated(
-        test_path!(a_hundred_thousand_at_once_need_few_mappings),
-        || {
-            if !guard::uses_markers() {
-                return;
-            }
-            let before = mappings();
-            let mut local = LocalPool::default();
-            let slots: Vec<_> = (0..100_000)
-                .map(|_| local.get(SizeClass::K256).unwrap())
-                .collect();
-            assert!(mappings() < before + 20, "{} mappings", mappings());
-            assert!(slots.iter().step_by(999).all(is_guarded));
-            assert!(stats()[SizeClass::K256 as usize].out() >= 100_000);
-        },
-    );
+    passes_isolated(test_path!(a_hundred_thousand_at_once_need_few_mappings), || {
+        if !guard::uses_markers() {
+            return;
+        }
+        let before = mappings();
+        let mut local = LocalPool::default();
+        let slots: Vec<_> = (0..100_000).map(|_| local.get(SizeClass::K256).unwrap()).collect();
+        assert!(mappings() < before + 20, "{} mappings", mappings());
+        assert!(slots.iter().step_by(999).all(is_guarded));
+        assert!(stats()[SizeClass::K256 as usize].out() >= 100_000);
+    });
 }
 
 /// Whether the kernel can reach the byte above the guard, and not the one below.
@@ -204,39 +189,30 @@ fn mapped_guards_stop_at_their_budget() {
         assert!(error.to_string().contains("vm.max_map_count"), "{error}");
 
         slots.into_iter().for_each(|slot| local.put(slot));
-        assert!(
-            local.get(SizeClass::K256).is_ok(),
-            "goes on with what it has"
-        );
+        assert!(local.get(SizeClass::K256).is_ok(), "goes on with what it has");
     });
 }
 
 #[test]
 fn a_failed_commit_is_an_error_and_tried_again() {
-    passes_isolated(
-        test_path!(a_failed_commit_is_an_error_and_tried_again),
-        || {
-            const MOST: usize = 100_000;
-            let max = std::fs::read_to_string("/proc/sys/vm/max_map_count").unwrap();
-            if max.trim().parse().is_ok_and(|max: usize| max > MOST) {
-                return;
-            }
-            let space = sys::reserve(2 * MOST * 4096).unwrap();
-            let mut pages = space
-                .clone()
-                .step_by(2 * 4096)
-                .map(|page| page..page + 4096);
-            // SAFETY: our own mapping, which nobody uses.
-            while unsafe { sys::protect(&pages.next().unwrap(), true) }.is_ok() {}
-            let error = pool::get(SizeClass::K64).unwrap_err();
-            let start = std::ptr::with_exposed_provenance_mut(space.start);
-            // SAFETY: as above.
-            unsafe { libc::munmap(start, space.len()) };
+    passes_isolated(test_path!(a_failed_commit_is_an_error_and_tried_again), || {
+        const MOST: usize = 100_000;
+        let max = std::fs::read_to_string("/proc/sys/vm/max_map_count").unwrap();
+        if max.trim().parse().is_ok_and(|max: usize| max > MOST) {
+            return;
+        }
+        let space = sys::reserve(2 * MOST * 4096).unwrap();
+        let mut pages = space.clone().step_by(2 * 4096).map(|page| page..page + 4096);
+        // SAFETY: our own mapping, which nobody uses.
+        while unsafe { sys::protect(&pages.next().unwrap(), true) }.is_ok() {}
+        let error = pool::get(SizeClass::K64).unwrap_err();
+        let start = std::ptr::with_exposed_provenance_mut(space.start);
+        // SAFETY: as above.
+        unsafe { libc::munmap(start, space.len()) };
 
-            assert!(error.to_string().contains("vm.max_map_count"), "{error}");
-            assert!(is_guarded(&pool::get(SizeClass::K64).unwrap()));
-        },
-    );
+        assert!(error.to_string().contains("vm.max_map_count"), "{error}");
+        assert!(is_guarded(&pool::get(SizeClass::K64).unwrap()));
+    });
 }
 
 #[test]
@@ -256,71 +232,59 @@ fn locked_memory_gets_mapped_guards() {
 
 #[test]
 fn rationed_address_space_is_an_error_and_no_more() {
-    passes_isolated(
-        test_path!(rationed_address_space_is_an_error_and_no_more),
-        || {
-            let limit = libc::rlimit {
-                rlim_cur: 1 << 30,
-                rlim_max: 1 << 30,
-            };
-            // SAFETY: reads the struct.
-            assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_AS, &limit) }, 0);
-            let mut slots = Vec::new();
-            let error = loop {
-                match pool::get(SizeClass::K256) {
-                    Ok(slot) => slots.push(slot),
-                    Err(error) => break error,
-                }
-            };
-            assert!(slots.len() > 1000, "several arenas: {}", slots.len());
-            assert!(slots.iter().all(|slot| {
-                touch(slot, 1);
-                super::super::arena::slot_of(slot.limit().addr()) == Some(**slot)
-            }));
-            assert!(error.to_string().contains("RLIMIT_AS"), "{error}");
-            slots.into_iter().for_each(pool::put);
-            assert!(pool::get(SizeClass::K256).is_ok());
-        },
-    );
+    passes_isolated(test_path!(rationed_address_space_is_an_error_and_no_more), || {
+        let limit = libc::rlimit { rlim_cur: 1 << 30, rlim_max: 1 << 30 };
+        // SAFETY: reads the struct.
+        assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_AS, &limit) }, 0);
+        let mut slots = Vec::new();
+        let error = loop {
+            match pool::get(SizeClass::K256) {
+                Ok(slot) => slots.push(slot),
+                Err(error) => break error,
+            }
+        };
+        assert!(slots.len() > 1000, "several arenas: {}", slots.len());
+        assert!(slots.iter().all(|slot| {
+            touch(slot, 1);
+            super::super::arena::slot_of(slot.limit().addr()) == Some(**slot)
+        }));
+        assert!(error.to_string().contains("RLIMIT_AS"), "{error}");
+        slots.into_iter().for_each(pool::put);
+        assert!(pool::get(SizeClass::K256).is_ok());
+    });
 }
 
 #[test]
 fn scavenging_takes_only_what_lay_idle_for_a_period() {
-    passes_isolated(
-        test_path!(scavenging_takes_only_what_lay_idle_for_a_period),
-        || {
-            const COUNT: usize = 2000;
-            const DEPTH: usize = 32 << 10;
-            let class = SizeClass::K256;
-            let trimmed = || stats()[class as usize].trimmed;
-            let slots: Vec<_> = (0..COUNT).map(|_| pool::get(class).unwrap()).collect();
-            slots.iter().for_each(|slot| touch(slot, DEPTH));
-            let full = resident_bytes();
-            slots.into_iter().for_each(pool::put);
+    passes_isolated(test_path!(scavenging_takes_only_what_lay_idle_for_a_period), || {
+        const COUNT: usize = 2000;
+        const DEPTH: usize = 32 << 10;
+        let class = SizeClass::K256;
+        let trimmed = || stats()[class as usize].trimmed;
+        let slots: Vec<_> = (0..COUNT).map(|_| pool::get(class).unwrap()).collect();
+        slots.iter().for_each(|slot| touch(slot, DEPTH));
+        let full = resident_bytes();
+        slots.into_iter().for_each(pool::put);
 
-            assert_eq!(scavenge(COUNT), 0);
-            assert_eq!(trimmed(), 0, "the first call only begins a period");
-            let busy: Vec<_> = (0..500).map(|_| pool::get(class).unwrap()).collect();
-            busy.into_iter().for_each(pool::put);
-            let mut calls = 1;
-            while scavenge(400) > 0 {
-                calls += 1;
-            }
-            let free = stats()[class as usize].free;
-            assert_eq!(trimmed(), free - 500, "those taken meanwhile stay");
-            assert_eq!(calls, (free - 500).div_ceil(400));
-            let freed = full - resident_bytes();
-            let expected = (COUNT - 500) * (DEPTH - 4096);
-            assert!(freed > expected, "{freed} of {expected} bytes");
+        assert_eq!(scavenge(COUNT), 0);
+        assert_eq!(trimmed(), 0, "the first call only begins a period");
+        let busy: Vec<_> = (0..500).map(|_| pool::get(class).unwrap()).collect();
+        busy.into_iter().for_each(pool::put);
+        let mut calls = 1;
+        while scavenge(400) > 0 {
+            calls += 1;
+        }
+        let free = stats()[class as usize].free;
+        assert_eq!(trimmed(), free - 500, "those taken meanwhile stay");
+        assert_eq!(calls, (free - 500).div_ceil(400));
+        let freed = full - resident_bytes();
+        let expected = (COUNT - 500) * (DEPTH - 4096);
+        assert!(freed > expected, "{freed} of {expected} bytes");
 
-            let again: Vec<_> = (0..COUNT).map(|_| pool::get(class).unwrap()).collect();
-            again.iter().for_each(|slot| touch(slot, DEPTH));
-            assert!(
-                again.iter().step_by(99).all(is_guarded),
-                "guards outlive a trim"
-            );
-        },
-    );
+        let again: Vec<_> = (0..COUNT).map(|_| pool::get(class).unwrap()).collect();
+        again.iter().for_each(|slot| touch(slot, DEPTH));
+        assert!(again.iter().step_by(99).all(is_guarded), "guards outlive a trim");
+    });
 }
 
 #[test]

@@ -1,0 +1,3 @@
+module gort-benches
+
+go 1.25

@@ -1,0 +1,32 @@
+//! The echo server on async-executor and async-net: a task per connection.
+
+use smol::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use smol::net::{TcpListener, TcpStream};
+
+use super::{ADDRESS, BUFFER, announce};
+use crate::Rt;
+use crate::rt::Smol;
+
+/// Serves until the process ends.
+pub fn serve(procs: usize) {
+    Smol::run(procs, async {
+        let listener = TcpListener::bind(ADDRESS).await.expect("a free port");
+        announce(listener.local_addr().expect("a bound socket has an address"));
+        loop {
+            if let Ok((stream, _peer)) = listener.accept().await {
+                Smol::detach(echo(stream));
+            }
+        }
+    })
+}
+
+async fn echo(mut stream: TcpStream) {
+    // Without it the answers only come later.
+    let _set = stream.set_nodelay(true);
+    let mut buffer = vec![0; BUFFER];
+    while let Ok(n @ 1..) = stream.read(&mut buffer).await {
+        if stream.write_all(&buffer[..n]).await.is_err() {
+            return;
+        }
+    }
+}

@@ -1,0 +1,75 @@
+//! gort as users get it: `Builder::procs(P)`, everything else at its default.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use super::Rt;
+
+/// gort itself.
+#[derive(Debug)]
+pub enum Gort {}
+
+/// A join handle that panics if its task did.
+pub struct Join<T>(gort::JoinHandle<T>);
+
+impl<T> Future for Join<T> {
+    type Output = T;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<T> {
+        Pin::new(&mut self.0).poll(cx).map(|r| r.expect("a benchmark's task panicked"))
+    }
+}
+
+impl Rt for Gort {
+    const NAME: &'static str = "gort";
+    type JoinHandle<T: Send + 'static> = Join<T>;
+    type Handle = gort::Handle;
+
+    fn with<T>(procs: usize, f: impl FnOnce(&Self::Handle) -> T) -> T {
+        let runtime = gort::Builder::new().procs(procs).build().expect("gort starts");
+        f(&runtime.handle())
+    }
+
+    fn spawn_on<F>(handle: &Self::Handle, future: F) -> Join<F::Output>
+    where
+        F: Future<Output: Send + 'static> + Send + 'static,
+    {
+        Join(handle.spawn(future))
+    }
+
+    fn spawn<F>(future: F) -> Join<F::Output>
+    where
+        F: Future<Output: Send + 'static> + Send + 'static,
+    {
+        Join(gort::spawn(future))
+    }
+
+    fn detach<F>(future: F)
+    where
+        F: Future<Output: Send + 'static> + Send + 'static,
+    {
+        drop(gort::spawn(future));
+    }
+
+    fn yield_now() -> impl Future<Output = ()> + Send {
+        gort::yield_now()
+    }
+
+    fn sleep(duration: Duration) -> impl Future<Output = ()> + Send {
+        gort::time::sleep(duration)
+    }
+
+    async fn timeout<F>(duration: Duration, future: F) -> Option<F::Output>
+    where
+        F: Future<Output: Send> + Send,
+    {
+        gort::time::timeout(duration, future).await.ok()
+    }
+
+    async fn accept_one() {
+        let listener = gort::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        drop(listener.accept().await);
+    }
+}

@@ -1,0 +1,103 @@
+//! The rows of the table and the bars gort has set itself.
+
+/// A limit on gort's median.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Bar {
+    /// At most this much of the best peer's, where less is better.
+    OfBestPeer(f64),
+    /// At least this much of the best peer's, where more is better.
+    AtLeastOfBestPeer(f64),
+    /// At most this much of gort's own with one processor.
+    OfOneProc(f64),
+    /// At most this much, whatever the others do.
+    AtMost(f64),
+}
+
+/// A metric of a workload that the table shows.
+#[derive(Clone, Copy, Debug)]
+pub struct Row {
+    /// The workload.
+    pub workload: &'static str,
+    /// The metric in its report.
+    pub metric: &'static str,
+    /// Bars with one processor.
+    pub one: &'static [Bar],
+    /// Bars with two processors.
+    pub two: &'static [Bar],
+}
+
+impl Row {
+    /// Whether a larger value is the better one.
+    pub fn more_is_better(&self) -> bool {
+        self.metric.ends_with("req_per_s")
+    }
+
+    /// The bars with `procs` processors.
+    pub fn bars(&self, procs: usize) -> &'static [Bar] {
+        if procs == 1 { self.one } else { self.two }
+    }
+}
+
+use Bar::{AtLeastOfBestPeer, AtMost, OfBestPeer, OfOneProc};
+
+const fn row(
+    workload: &'static str,
+    metric: &'static str,
+    one: &'static [Bar],
+    two: &'static [Bar],
+) -> Row {
+    Row { workload, metric, one, two }
+}
+
+/// The rows of the workloads inside one process.
+///
+/// The absolute limits on the first four are alarm lines for a machine with two cores at about 3 GHz: more means that a lock,
+/// a list, a clock or a malloc has crept in. A parked task may cost 160 bytes beside its future, which has 16.
+#[rustfmt::skip]
+const ROWS: &[Row] = &[
+    row("spawn_join", "wall_ns", &[OfBestPeer(0.4), AtMost(130.0)], &[OfBestPeer(0.3), OfOneProc(1.1), AtMost(130.0)]),
+    row("skynet", "wall_ns", &[OfBestPeer(0.2), AtMost(110.0)], &[OfBestPeer(0.1), OfOneProc(1.0), AtMost(60.0)]),
+    row("skynet", "peak_mib", &[], &[]),
+    row("yield", "wall_ns", &[OfBestPeer(0.5), AtMost(40.0)], &[OfBestPeer(0.5), AtMost(25.0)]),
+    row("oneshot", "wall_ns", &[OfBestPeer(0.5)], &[OfBestPeer(0.5)]),
+    row("pp", "wall_ns", &[AtMost(170.0)], &[AtMost(170.0)]),
+    row("sjw1000", "wall_ns", &[], &[OfOneProc(1.0 / 1.7)]),
+    row("fork2_5000", "wall_ns", &[], &[OfOneProc(0.7)]),
+    row("sig20000", "wall_ns", &[], &[OfOneProc(0.75)]),
+    row("spawn_many_local", "wall_ns", &[], &[]),
+    row("spawn_many_remote_idle", "wall_ns", &[], &[]),
+    row("spawn_many_remote_busy1", "wall_ns", &[], &[]),
+    row("spawn_many_remote_busy2", "wall_ns", &[], &[]),
+    row("yield_many", "wall_ns", &[], &[]),
+    row("ping_pong", "wall_ns", &[], &[]),
+    row("chained_spawn", "wall_ns", &[], &[]),
+    row("timers", "cpu_ms", &[OfBestPeer(0.6)], &[OfBestPeer(0.6)]),
+    row("timers", "wall_ms", &[], &[]),
+    row("timer_cancel", "cpu_ns", &[OfBestPeer(0.6)], &[OfBestPeer(0.6)]),
+    row("timeout_ready", "cpu_ns", &[OfBestPeer(0.6)], &[OfBestPeer(0.6)]),
+    row("lateness", "late_p50_us", &[AtMost(100.0)], &[AtMost(100.0)]),
+    row("lateness", "late_p99_us", &[], &[]),
+    row("parked_100k", "bytes", &[AtMost(176.0)], &[AtMost(176.0)]),
+    row("parked_1M", "bytes", &[AtMost(176.0)], &[AtMost(176.0)]),
+    row("idle", "wakeups_per_s", &[AtMost(2.0)], &[AtMost(2.0)]),
+    row("idle", "cpu_us_per_s", &[AtMost(100.0)], &[AtMost(100.0)]),
+];
+
+/// The rows of each echo cell.
+#[rustfmt::skip]
+const ECHO_ROWS: &[Row] = &[
+    row("", "cpu_us", &[OfBestPeer(1.0)], &[OfBestPeer(1.0)]),
+    row("", "req_per_s", &[AtLeastOfBestPeer(0.95)], &[AtLeastOfBestPeer(0.95)]),
+    row("", "p50_us", &[], &[]),
+    row("", "p99_us", &[OfBestPeer(1.0)], &[OfBestPeer(1.0)]),
+    row("", "p99.9_us", &[], &[]),
+];
+
+/// All rows, in the order of the table.
+pub fn rows() -> Vec<Row> {
+    let names = ["echo_50x64", "echo_50x4096", "echo_1000x64", "echo_1000x4096"];
+    let echo = names
+        .into_iter()
+        .flat_map(|name| ECHO_ROWS.iter().map(move |row| Row { workload: name, ..*row }));
+    ROWS.iter().copied().chain(echo).collect()
+}

@@ -1,0 +1,34 @@
+//! What a runtime costs that has nothing to do: one timer far away, one socket that listens.
+
+use std::thread;
+use std::time::Duration;
+
+use super::Setup;
+use crate::measure::{Stopwatch, sleeps_of_other_threads};
+use crate::{Report, Rt};
+
+const SETTLE: Duration = Duration::from_millis(300);
+const WATCH: Duration = Duration::from_secs(3);
+
+/// CPU time and wake-ups per second of the runtime's threads over three idle seconds.
+pub fn idle<R: Rt>(setup: &Setup) -> Report {
+    R::with(setup.procs, |handle| {
+        let far = R::spawn_on(handle, async { R::sleep(Duration::from_secs(3600)).await });
+        let listening = R::spawn_on(handle, R::accept_one());
+        thread::sleep(SETTLE);
+        let report = watch();
+        drop((far, listening));
+        report
+    })
+}
+
+fn watch() -> Report {
+    let slept = sleeps_of_other_threads();
+    let watch = Stopwatch::start();
+    thread::sleep(WATCH);
+    let elapsed = watch.stop();
+    let woken = sleeps_of_other_threads() - slept;
+    Report::new()
+        .with("wakeups_per_s", woken as f64 / elapsed.wall.as_secs_f64())
+        .with("cpu_us_per_s", elapsed.cpu.as_secs_f64() * 1e6 / elapsed.wall.as_secs_f64())
+}

@@ -1,0 +1,9 @@
+#[gort::main]
+async fn main(name: String) {
+    println!("{name}");
+}
+
+#[gort::test]
+async fn test(a: u32, b: u32) {
+    assert_eq!(a, b);
+}

@@ -1,0 +1,2 @@
+#[gort::main(flavor = "current_thread")]
+async fn main() {}

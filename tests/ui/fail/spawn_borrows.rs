@@ -1,0 +1,7 @@
+#[gort::main]
+async fn main() {
+    let name = String::from("gort");
+    gort::spawn(async {
+        println!("{name}");
+    });
+}

@@ -1,0 +1,6 @@
+#[gort::test(procs = 2)]
+fn plain() -> Result<(), String> {
+    Ok(())
+}
+
+fn main() {}

@@ -1,0 +1,9 @@
+#[gort::test]
+#[test]
+async fn short() {}
+
+#[gort::test]
+#[::core::prelude::v1::test]
+async fn long() {}
+
+fn main() {}

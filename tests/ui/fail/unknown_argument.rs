@@ -1,0 +1,2 @@
+#[gort::main(procs = 2, threads = 4)]
+async fn main() {}
