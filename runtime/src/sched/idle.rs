@@ -176,10 +176,10 @@ impl Idle {
     }
 
     /// Counts the caller as searching, if there are not too many already: at most half of the
-    /// Ms that run (S24).
+    /// Ms that run (S24), but two in any case, or two Ps could not pass work to and fro.
     pub(super) fn start_spinning(&self, procs: usize) -> bool {
         let now = self.counts();
-        if 2 * now.spinning >= procs - now.procs.min(procs) {
+        if now.spinning >= 2 && 2 * now.spinning >= procs - now.procs.min(procs) {
             return false;
         }
         self.counts.fetch_add(SPINNING, Ordering::SeqCst); // SeqCst: see README, SpinCount

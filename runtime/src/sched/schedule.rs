@@ -362,7 +362,7 @@ impl M {
     }
 
     #[inline]
-    fn visit(&self, p: &P) -> Option<Runnable> {
+    pub(super) fn visit(&self, p: &P) -> Option<Runnable> {
         let sched = self.sched();
         // SAFETY: this M holds the P, inside the core.
         let local = unsafe { p.local() };

@@ -26,6 +26,9 @@ use crate::util::clock;
 
 /// A searcher gives up after this. Shorter makes fork-join serial, longer buys only CPU time.
 const SPIN: u64 = 10_000;
+/// But after this, if everybody else is idle or searching too. It bridges the moment between the
+/// end of a stolen child and its joiner's next spawn, which would otherwise find this M asleep.
+const LINGER: u64 = 2_000;
 /// The owner's private Gs are taken after this. Go: the 3 us before it steals runnext.
 const PATIENCE: u64 = 3_000;
 /// What a stolen G must be worth, and what a steal costs beside.
@@ -72,12 +75,17 @@ impl M {
                     return Some(g);
                 }
             }
-            // With nobody running there is nobody to wait for.
-            if looked > SPIN || sched.idle.counts().procs + 1 >= procs {
+            if looked > SPIN {
                 sched.idle.lone_wake_failed();
                 return None;
             }
-            (0..16).for_each(|_| spin_loop());
+            // With nobody running there is nobody to wait for, but for another searcher that is
+            // just finding something.
+            let counts = sched.idle.counts();
+            if looked > LINGER && counts.procs + counts.spinning >= procs {
+                return None;
+            }
+            (0..4).for_each(|_| spin_loop());
         }
     }
 
@@ -91,6 +99,10 @@ impl M {
     /// One pass over all Ps, from a random one on, and over the other sources.
     fn steal_once(&self, p: &P) -> Option<Runnable> {
         let sched = self.sched();
+        // A child that was stolen from here sends its joiner back here.
+        if !p.inbox_is_empty() || self.has_residents() {
+            return self.visit(p).or_else(|| self.pop(p));
+        }
         // SAFETY: this M holds the P, inside the core.
         let local = unsafe { p.local() };
         let ps = &sched.ps;
