@@ -117,9 +117,22 @@ impl M {
             Stopped::Parked => match g.status().park() {
                 Park::Parked => {}
                 Park::Notified => self.requeue(g),
-                Park::Orphan => self.cancel(g),
+                Park::Orphan => self.end_orphan(g),
             },
         }
+    }
+
+    /// Nobody can wake or join this G any more: its next dispatch cancels it.
+    #[cold]
+    fn end_orphan(&self, g: GRef) {
+        if g.status().is_aborting() {
+            // A goroutine that cannot be unwound: it stays as it is until the runtime ends.
+            g.status().add_ref();
+            return self.stopped(g, Stopped::Parked);
+        }
+        // It is owned, so this only sets the bits.
+        let _ = g.status().abort();
+        self.requeue(g);
     }
 
     /// To the tail of the woken queue, so that a G that always yields starves nobody (T4).
