@@ -66,7 +66,7 @@ mod spawn;
 mod stack;
 #[cfg(not(loom))]
 pub mod task;
-#[cfg(all(not(loom), feature = "time"))]
+#[cfg(not(loom))]
 pub mod time;
 #[allow(unsafe_code)] // see the ledger above
 mod util;

@@ -17,23 +17,40 @@ said=$(timeout 10 "$bin/hello")
 echo "$said"
 [[ $said == *42* ]] || fail 'hello did not say 42'
 
-echo '--- tour'
-timeout 60 "$bin/tour" --seconds 3 || fail 'the tour failed'
+echo '--- mixed'
+said=$(timeout 10 "$bin/mixed")
+echo "$said"
+[[ $said == *'the sum is 333833500'* ]] || fail 'mixed did not say the sum'
+
+for mode in async goroutine; do
+    echo "--- tour --mode $mode"
+    timeout 60 "$bin/tour" --seconds 3 --mode "$mode" || fail "the $mode tour failed"
+done
 status=0
 timeout 10 "$bin/tour" --size none || status=$?
 ((status == 2)) || fail "the tour took a bad argument with status $status"
 
-echo '--- echo_async'
-coproc server { exec "$bin/echo_async" 127.0.0.1:0; }
-trap 'kill "$server_PID" 2>/dev/null || true' EXIT
-read -r -t 10 line <&"${server[0]}" || fail 'echo_async did not start'
-echo "$line"
-port=$(sed 's/^listening at 127.0.0.1:\([0-9]*\);.*/\1/' <<<"$line")
-exec {client}<>"/dev/tcp/127.0.0.1/$port"
-echo 'hello there' >&"$client"
-read -r -t 10 answer <&"$client" || fail 'echo_async did not answer'
-[[ $answer == 'hello there' ]] || fail "echo_async answered '$answer'"
-echo "answered: $answer"
-if timeout 10 "$bin/echo_async" "127.0.0.1:$port"; then
-    fail 'two servers listen at one port'
-fi
+# Starts an echo server, asks it, and starts another one at the same port.
+echo_server() {
+    local name=$1 line port answer client
+    echo "--- $name"
+    coproc server { exec "$bin/$name" 127.0.0.1:0; }
+    read -r -t 10 line <&"${server[0]}" || fail "$name did not start"
+    echo "$line"
+    port=$(sed 's/^listening at 127.0.0.1:\([0-9]*\);.*/\1/' <<<"$line")
+    exec {client}<>"/dev/tcp/127.0.0.1/$port"
+    echo 'hello there' >&"$client"
+    read -r -t 10 answer <&"$client" || fail "$name did not answer"
+    [[ $answer == 'hello there' ]] || fail "$name answered '$answer'"
+    echo "answered: $answer"
+    if timeout 10 "$bin/$name" "127.0.0.1:$port"; then
+        fail 'two servers listen at one port'
+    fi
+    exec {client}>&-
+    kill "$server_PID"
+    wait "$server_PID" || true
+}
+
+trap 'kill "${server_PID:-}" 2>/dev/null || true' EXIT
+echo_server echo_async
+echo_server echo_goroutine

@@ -119,7 +119,11 @@ impl Idle {
     pub(super) fn counts(&self) -> Counts {
         // Relaxed: who needs more has put a fence before it (README, PushFence and SleepFence).
         let word = self.counts.load(Ordering::Relaxed);
-        Counts { procs: (word & MASK) as usize, spinning: (word / SPINNING & MASK) as usize, word }
+        Counts {
+            procs: (word & MASK) as usize,
+            spinning: ((word / SPINNING) & MASK) as usize,
+            word,
+        }
     }
 
     /// Worker threads; sysmon's is not counted.
@@ -274,7 +278,7 @@ impl Sched {
         // One producer wins; SeqCst: see README, SpinCount.
         let word = &self.idle.counts;
         let Ok(_) = word.fetch_update(Ordering::SeqCst, Ordering::Relaxed, |w| {
-            let free = w & MASK > 0 && w / SPINNING & MASK == 0 && w & CLOSING == 0;
+            let free = w & MASK > 0 && (w / SPINNING) & MASK == 0 && w & CLOSING == 0;
             free.then_some(w + SPINNING)
         }) else {
             return;

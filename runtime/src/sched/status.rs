@@ -159,7 +159,7 @@ impl Status {
     }
 
     /// The word of free memory.
-    #[cfg(any(test, loom))]
+    #[cfg(loom)]
     pub(crate) fn new(word: u64) -> Status {
         Status(AtomicU64::new(word))
     }

@@ -124,12 +124,13 @@ impl Sched {
     /// without work should watch while the others are busy.
     fn help(&self) {
         let now = self.idle.counts();
-        let idle = now.procs > 0 && now.spinning == 0;
-        if idle && (self.has_work() || self.has_hidden_work() || self.is_due()) {
-            self.wakep();
-        } else if idle && !self.idle.has_poller() {
+        if now.procs > 0 && now.spinning == 0 && self.wants_help() {
             self.wakep();
         }
+    }
+
+    fn wants_help(&self) -> bool {
+        self.has_work() || self.has_hidden_work() || self.is_due() || !self.idle.has_poller()
     }
 
     fn is_due(&self) -> bool {

@@ -133,7 +133,7 @@ impl Timers {
             // Relaxed: a look; the swap decides.
             while self.locked.load(Ordering::Relaxed) {
                 rounds += 1;
-                if rounds % 64 == 0 {
+                if rounds.is_multiple_of(64) {
                     std::thread::yield_now(); // the holder has lost its core
                 } else {
                     std::hint::spin_loop();

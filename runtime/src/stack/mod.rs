@@ -110,21 +110,6 @@ impl Slot {
     pub(crate) fn index(self) -> usize {
         self.base >> self.class.shift()
     }
-
-    /// The class the slot belongs to.
-    #[inline]
-    pub(crate) fn class(self) -> SizeClass {
-        self.class
-    }
-
-    /// Takes possession of the slot's memory again, from an address alone.
-    ///
-    /// # Safety
-    /// The caller was given this slot as a [`StackSlot`], dropped that (which only leaks it), and no
-    /// other `StackSlot` for it exists.
-    pub(crate) unsafe fn reclaim(self) -> StackSlot {
-        StackSlot(self)
-    }
 }
 
 /// Possession of a slot: whoever has it may use the memory between `limit` and `top`.

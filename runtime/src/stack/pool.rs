@@ -267,11 +267,6 @@ pub(crate) struct Stats {
 }
 
 impl Stats {
-    /// Stacks in use or in a [`LocalPool`].
-    pub(crate) fn out(&self) -> usize {
-        self.committed.saturating_sub(self.free)
-    }
-
     /// Address space made accessible, in bytes, guards included. What is resident is far less.
     pub(crate) fn committed_bytes(&self) -> usize {
         self.committed * self.class.bytes()

@@ -32,10 +32,10 @@
 //!
 //! - Never unwind through the assembly. `entry` catches every panic; to unwind a suspended stack,
 //!   resume it with a word that its own Rust frame understands and raises `resume_unwind` for.
-//!   (A panicking `f` of [`switch_on`] aborts: `context` declares its symbols as `extern "C"`.)
+//!   (A function that panics on top of another stack, `context`'s own recipe, aborts.)
 //! - Keep no local with a destructor alive across a switch to a flow that never comes back.
-//! - Publish the `Ctx` that came out only from the other stack, or from `f` of [`switch_on`]: until
-//!   then the stack it names is still in use.
+//! - Publish the `Ctx` that came out only from the other stack: until then the stack it names is
+//!   still in use.
 //! - After a switch returns assume another thread, and read thread-locals only behind a call that
 //!   the compiler cannot see through.
 //! - Frames between a user's call and the jump cost about 13 ns each (the processor's return
@@ -48,10 +48,6 @@ pub(crate) use context::{Context as Ctx, Transfer};
 /// The first function of a stack. It gets the flow that switched to it and the word that was sent,
 /// and leaves by a last `switch`: it has nowhere to return to, and must not unwind.
 pub(crate) type Entry = extern "C" fn(Transfer) -> !;
-
-/// A function run on the stack switched to, before that flow goes on. What it returns is what the
-/// flow's own `switch` returns. It must not unwind.
-pub(crate) type OnTop = extern "C" fn(Transfer) -> Transfer;
 
 /// Prepares the calling thread for switching. Call once per thread, before its first [`make`] or
 /// [`switch`]; leaving it out makes switches slow, not wrong.
@@ -100,18 +96,5 @@ pub(crate) unsafe fn make(top: *mut u8, limit: *mut u8, entry: Entry) -> Ctx {
 pub(crate) unsafe fn switch(to: Ctx, word: usize) -> (Ctx, usize) {
     // SAFETY: the caller's contract is that of `resume`.
     let Transfer { context, data } = unsafe { to.resume(word) };
-    (context, data)
-}
-
-/// Like [`switch`], and runs `f` on the stack of `to` before that flow goes on. `f` gets the flow
-/// just left, complete and safe to publish: this is Go's `mcall`.
-///
-/// # Safety
-/// As for [`switch`]; `to` has already been started; `f` must not unwind, and what it returns must
-/// be what the resumed flow may expect.
-#[inline(always)]
-pub(crate) unsafe fn switch_on(to: Ctx, word: usize, f: OnTop) -> (Ctx, usize) {
-    // SAFETY: the caller's contract is that of `resume_ontop`.
-    let Transfer { context, data } = unsafe { to.resume_ontop(word, f) };
     (context, data)
 }

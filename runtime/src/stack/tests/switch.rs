@@ -5,8 +5,6 @@ use std::cell::Cell;
 use std::panic::resume_unwind;
 use std::rc::Rc;
 
-use super::super::arena::slot_of;
-use super::super::switch::{Transfer, switch_on};
 use super::super::{SizeClass, pool};
 use super::*;
 
@@ -99,27 +97,6 @@ fn a_cancel_word_unwinds_and_runs_destructors() {
     assert_eq!(peer.send(CANCEL), PANICKED);
     assert_eq!(dropped.get(), 2);
     assert!(!std::thread::panicking());
-    pool::put(slot);
-}
-
-#[test]
-fn switch_on_runs_on_the_other_stack() {
-    extern "C" fn note_where(mut transfer: Transfer) -> Transfer {
-        transfer.data = (&raw const transfer).addr();
-        transfer
-    }
-
-    let slot = slot();
-    let mut peer = start(*slot, |peer| {
-        let noted_at = peer.send(0);
-        assert_ne!(noted_at, 1, "the word is what the function made of it");
-        noted_at
-    });
-    peer.send(0);
-    let ctx = peer.0.take().unwrap();
-    // SAFETY: suspended in `send`, which passes any word on.
-    let (_finished, noted_at) = unsafe { switch_on(ctx, 1, note_where) };
-    assert_eq!(slot_of(noted_at), Some(*slot));
     pool::put(slot);
 }
 
