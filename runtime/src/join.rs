@@ -35,17 +35,19 @@ use crate::sched::status::{DropJoin, Join, Wake};
 /// # });
 /// ```
 pub struct JoinHandle<T> {
-    state: State,
-    id: Id,
+    /// The task, of which the handle owns a reference; with the lowest bit set, its output has been
+    /// taken. Null: the runtime had ended before the spawn.
+    task: *const (),
     output: PhantomData<*const T>,
 }
 
+/// Set in `JoinHandle::task` when the output has been taken.
+const TAKEN: usize = 1;
+
 enum State {
-    /// The handle owns a reference, and the output once the task has ended.
+    /// The output is the handle's once the task has ended.
     Live(GRef),
-    /// The output has been taken.
-    Taken,
-    /// The runtime had ended before the spawn.
+    Taken(GRef),
     Refused,
 }
 
@@ -71,12 +73,21 @@ impl fmt::Display for Id {
 impl<T> JoinHandle<T> {
     /// The handle of a new task, whose output is a `Result<T, JoinError>`.
     pub(crate) fn new(g: GRef) -> JoinHandle<T> {
-        JoinHandle { state: State::Live(g), id: Id(g.id()), output: PhantomData }
+        JoinHandle { task: g.as_raw(), output: PhantomData }
     }
 
     /// The handle of a task that was not started because the runtime has ended.
     pub(crate) fn refused() -> JoinHandle<T> {
-        JoinHandle { state: State::Refused, id: Id(0), output: PhantomData }
+        JoinHandle { task: std::ptr::null(), output: PhantomData }
+    }
+
+    #[inline]
+    fn state(&self) -> State {
+        if self.task.is_null() {
+            return State::Refused;
+        }
+        let g = GRef::from_raw(self.task.map_addr(|addr| addr & !TAKEN));
+        if self.task.addr() & TAKEN == 0 { State::Live(g) } else { State::Taken(g) }
     }
 
     /// Asks the task to end. It is dropped at its next stop, on a worker, and its handle then
@@ -84,7 +95,7 @@ impl<T> JoinHandle<T> {
     /// already is not affected, and a task in the middle of a poll goes on to the end of that
     /// poll. Returns at once.
     pub fn abort(&self) {
-        if let State::Live(g) = self.state
+        if let State::Live(g) = self.state()
             && g.status().abort() == Wake::Queue
         {
             // SAFETY: the abort gave the task to this thread.
@@ -95,16 +106,19 @@ impl<T> JoinHandle<T> {
     /// Whether the task has ended. Its result may not have been taken yet.
     #[must_use]
     pub fn is_finished(&self) -> bool {
-        match self.state {
+        match self.state() {
             State::Live(g) => g.status().is_done(),
-            State::Taken | State::Refused => true,
+            State::Taken(_) | State::Refused => true,
         }
     }
 
     /// The task's number; the one of a task that was refused by an ended runtime is 0.
     #[must_use]
     pub fn id(&self) -> Id {
-        self.id
+        match self.state() {
+            State::Live(g) | State::Taken(g) => Id(g.id()),
+            State::Refused => Id(0),
+        }
     }
 
     /// Registers `waker`, or finds the task ended.
@@ -137,21 +151,17 @@ impl<T> Future for JoinHandle<T> {
     type Output = Result<T, JoinError>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let g = match self.state {
+        let g = match self.state() {
             State::Live(g) => g,
-            State::Refused => {
-                self.state = State::Taken;
-                return Poll::Ready(Err(JoinError::cancelled(0)));
-            }
-            State::Taken => panic!("JoinHandle polled after it was ready"),
+            State::Refused => return Poll::Ready(Err(JoinError::cancelled(0))),
+            State::Taken(_) => panic!("JoinHandle polled after it was ready"),
         };
         std::task::ready!(JoinHandle::<T>::poll_done(g, cx.waker()));
         let mut output = MaybeUninit::<Self::Output>::uninit();
         // SAFETY: the task has ended and the output is this handle's; `T` is the task's output
         // type (`new`).
         unsafe { (g.vtable().take_output)(g, output.as_mut_ptr().cast()) };
-        self.state = State::Taken;
-        schedule::drop_ref(g);
+        self.task = self.task.map_addr(|addr| addr | TAKEN);
         // SAFETY: `take_output` has written it.
         Poll::Ready(unsafe { output.assume_init() })
     }
@@ -159,8 +169,10 @@ impl<T> Future for JoinHandle<T> {
 
 impl<T> Drop for JoinHandle<T> {
     fn drop(&mut self) {
-        if let State::Live(g) = self.state {
-            detach(g);
+        match self.state() {
+            State::Live(g) => detach(g),
+            State::Taken(g) => schedule::drop_ref(g),
+            State::Refused => {}
         }
     }
 }
@@ -193,8 +205,8 @@ fn detach(g: GRef) {
 impl<T> fmt::Debug for JoinHandle<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut s = f.debug_struct("JoinHandle");
-        s.field("id", &self.id.0).field("finished", &self.is_finished());
-        if let State::Live(g) = self.state {
+        s.field("id", &self.id().0).field("finished", &self.is_finished());
+        if let State::Live(g) | State::Taken(g) = self.state() {
             s.field("name", &g.sched().name_of(g));
             s.field("task", &(g.vtable().type_name)());
             s.field("spawned_at", &format_args!("{}", g.spawned_at()));

@@ -276,8 +276,20 @@ impl M {
                 Poll::Ready(Ok(output)) => return output,
                 Poll::Ready(Err(payload)) => resume_unwind(payload),
                 Poll::Pending if woken || ran || self.run_outer_residents() => {}
+                Poll::Pending if self.sched().is_closing() => self.poll_while_closing(&root.sleeper),
                 Poll::Pending => root.sleeper.sleep(),
             }
+        }
+    }
+
+    /// A destructor waits while the runtime ends, and the workers that would poll have left.
+    #[cold]
+    fn poll_while_closing(&self, sleeper: &Note) {
+        let sched = self.sched();
+        sched.run_all_timers(self);
+        sched.netpoll.try_poll(&mut |waker| self.ready_waker(waker));
+        if !self.run_foreign() {
+            sleeper.sleep_for(Duration::from_millis(1));
         }
     }
 
