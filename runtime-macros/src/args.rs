@@ -1,4 +1,4 @@
-//! The arguments of the attributes: a list of `name = value`.
+//! The arguments of the attributes: a list of `name = value`, and `unsafe(migrate)`.
 //!
 //! Each error is placed at the token that is wrong: the name when it is not known or comes
 //! twice, the value when its shape or size is wrong.
@@ -6,21 +6,25 @@
 use proc_macro2::Ident;
 use syn::ext::IdentExt;
 use syn::parse::{Parse, ParseStream};
-use syn::{Error, LitInt, LitStr, Path, Result, Token, parse_quote};
+use syn::{Error, LitInt, LitStr, Path, Result, Token, parenthesized, parse_quote, token};
 
-const KNOWN: &str = "`procs`, `worker_threads`, `crate`";
+const KNOWN: &str = "`procs`, `worker_threads`, `stack_size`, `unsafe(migrate)`, `crate`";
 
 /// What the attribute asks for.
 pub(crate) struct Args {
     /// The number for `Builder::procs`; `None` leaves the builder's default.
     pub(crate) procs: Option<usize>,
+    /// The number for `Builder::stack_size`, with the name it was given under.
+    pub(crate) stack_size: Option<(Ident, usize)>,
+    /// The word in `unsafe(migrate)`.
+    pub(crate) migrate: Option<Ident>,
     /// The path of the `gort` crate.
     pub(crate) gort: Path,
 }
 
 impl Default for Args {
     fn default() -> Self {
-        Args { procs: None, gort: parse_quote!(::gort) }
+        Args { procs: None, stack_size: None, migrate: None, gort: parse_quote!(::gort) }
     }
 }
 
@@ -39,6 +43,18 @@ impl Parse for Args {
 }
 
 impl Args {
+    /// Refuses what has no meaning for an `async fn`.
+    pub(crate) fn check_for_future(&self) -> Result<()> {
+        match &self.stack_size {
+            None => Ok(()),
+            Some((name, _)) => Err(Error::new(
+                name.span(),
+                "only goroutines have a stack of their own: `stack_size` is for a plain `fn`, \
+                 and this is an `async fn`",
+            )),
+        }
+    }
+
     fn parse_one(&mut self, input: ParseStream<'_>, seen: &mut Vec<&'static str>) -> Result<()> {
         let name = input
             .call(Ident::parse_any)
@@ -49,6 +65,16 @@ impl Args {
                 once(&name, "procs", seen)?;
                 value_follows(&name, "4", input)?;
                 self.procs = Some(parse_procs(&name, input)?);
+            }
+            "stack_size" => {
+                once(&name, "stack_size", seen)?;
+                value_follows(&name, "65536", input)?;
+                let (_, bytes) = parse_integer(&name, "65536", input)?;
+                self.stack_size = Some((name, bytes));
+            }
+            "unsafe" => {
+                once(&name, "unsafe(migrate)", seen)?;
+                self.migrate = Some(parse_migrate(&name, input)?);
             }
             "crate" => {
                 once(&name, "crate", seen)?;
@@ -86,19 +112,42 @@ fn value_follows(name: &Ident, example: &str, input: ParseStream<'_>) -> Result<
 
 /// An integer literal of at least 1.
 fn parse_procs(name: &Ident, input: ParseStream<'_>) -> Result<usize> {
+    match parse_integer(name, "4", input)? {
+        (literal, 0) => {
+            let message = format!("`{name}` must be at least 1: with none, nothing can run");
+            Err(Error::new(literal.span(), message))
+        }
+        (_, procs) => Ok(procs),
+    }
+}
+
+/// An integer literal, and its number.
+fn parse_integer(name: &Ident, example: &str, input: ParseStream<'_>) -> Result<(LitInt, usize)> {
     // `LitInt` would take a minus sign, and then report the digits.
     if input.peek(Token![-]) || !input.peek(LitInt) {
-        let message = format!("`{name}` takes an integer literal, such as `{name} = 4`");
+        let message = format!("`{name}` takes an integer literal, such as `{name} = {example}`");
         return Err(input.error(message));
     }
-    let number: LitInt = input.parse()?;
-    match number.base10_parse() {
-        Ok(0) => {
-            let message = format!("`{name}` must be at least 1: with none, nothing can run");
-            Err(Error::new(number.span(), message))
-        }
-        Ok(procs) => Ok(procs),
-        Err(_) => Err(Error::new(number.span(), format!("`{name}` is too large"))),
+    let literal: LitInt = input.parse()?;
+    match literal.base10_parse() {
+        Ok(number) => Ok((literal, number)),
+        Err(_) => Err(Error::new(literal.span(), format!("`{name}` is too large"))),
+    }
+}
+
+/// What follows `unsafe`: `(migrate)`, and nothing else.
+fn parse_migrate(keyword: &Ident, input: ParseStream<'_>) -> Result<Ident> {
+    const MESSAGE: &str = "the one unsafe argument is `unsafe(migrate)`";
+    if !input.peek(token::Paren) {
+        return Err(Error::new(keyword.span(), MESSAGE));
+    }
+    let inside;
+    parenthesized!(inside in input);
+    match inside.call(Ident::parse_any) {
+        Ok(name) if name == "migrate" && inside.is_empty() => Ok(name),
+        Ok(name) if name == "migrate" => Err(inside.error(MESSAGE)),
+        Ok(name) => Err(Error::new(name.span(), MESSAGE)),
+        Err(error) => Err(Error::new(error.span(), MESSAGE)),
     }
 }
 
@@ -114,12 +163,14 @@ fn parse_path(input: ParseStream<'_>) -> Result<Path> {
 }
 
 fn unknown(name: &Ident) -> Error {
-    let message = if name == "flavor" {
-        "gort has one kind of runtime and no `flavor`; \
-         write `procs = 1` to run one task at a time"
-            .to_owned()
-    } else {
-        format!("unknown argument `{name}`; expected one of {KNOWN}")
+    let message = match name.to_string().as_str() {
+        "flavor" => "gort has one kind of runtime and no `flavor`; \
+                     write `procs = 1` to run one task at a time"
+            .to_owned(),
+        "migrate" => "`migrate` comes with a contract to keep (see \
+                      `gort::Builder::migrate_goroutines`); write `unsafe(migrate)`"
+            .to_owned(),
+        unknown => format!("unknown argument `{unknown}`; expected one of {KNOWN}"),
     };
     Error::new(name.span(), message)
 }

@@ -1,4 +1,4 @@
-//! From an `async fn` to a plain one that runs it on a runtime.
+//! From the user's function to a plain one that runs it on a runtime.
 //!
 //! ```text
 //! #[gort::main(procs = 2)]            fn main() -> R {
@@ -10,27 +10,47 @@
 //!                                             ::gort::__private::main_runtime(
 //!                                                 ::gort::Builder::new().procs(2usize)))
 //!                                     }
+//!
+//! #[gort::main]                       fn main() -> ::gort::__private::ExitCode {
+//! fn main() -> R {                        fn main() -> R {
+//!     body                     ==>            body
+//! }                                       }
+//!                                         ::gort::__private::main_reported(
+//!                                             ::gort::__private::main_runtime(
+//!                                                 ::gort::Builder::new()),
+//!                                             main)
+//!                                     }
 //! ```
 //!
 //! The user's function is kept whole, as an item inside the new one. Two things depend on it:
 //!
-//! - Errors in the body read as they do in any `async fn`: a wrong type is shown at the tail
+//! - Errors in the body read as they do in any function: a wrong type is shown at the tail
 //!   expression together with the declared return type.
 //! - `Main::run` chooses by whether the future is `Send`, and rustc can answer that only for a
 //!   future whose body has been type-checked. An `async` block in the body of the new function
 //!   would be checked together with the call, so the question would come too early.
+//!
+//! The body of a plain `fn` is a goroutine, on another thread than the caller, so what it returns
+//! cannot come back unless it is `Send`; and `Box<dyn Error>`, which every second `main` returns,
+//! is not. But all that becomes of the value of a `main` or of a test is an [`ExitCode`] and a
+//! line on stderr. The goroutine sees to both, and the new function returns the code. A function
+//! under `#[gort::main]` that has another name has a caller who wants the value: there the new
+//! function keeps the return type, and the type has to be `Send`.
 //!
 //! The body itself is never parsed here: it is one group of tokens, and rustc reports what is
 //! wrong in it.
 //!
 //! After an error the output still has a function of that name with the user's code in it, so
 //! that editors and rustc's own checks go on, and `main` is not reported as missing.
+//!
+//! [`ExitCode`]: std::process::ExitCode
 
 use crate::args::Args;
-use proc_macro2::{Delimiter, Group, TokenStream, TokenTree};
-use quote::quote;
+use proc_macro2::{Delimiter, Group, Ident, Span, TokenStream, TokenTree};
+use quote::{ToTokens, quote, quote_spanned};
 use syn::parse::{Parse, ParseStream};
-use syn::{Attribute, Error, Result, Signature, Visibility};
+use syn::spanned::Spanned;
+use syn::{Attribute, Error, Result, ReturnType, Signature, Type, Visibility};
 
 /// Which attribute is being expanded.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -68,6 +88,23 @@ impl Parse for Function {
     }
 }
 
+impl Function {
+    fn is_async(&self) -> bool {
+        self.sig.asyncness.is_some()
+    }
+
+    /// The return type, unless it is `()`.
+    fn returned(&self) -> Option<&Type> {
+        match &self.sig.output {
+            ReturnType::Default => None,
+            ReturnType::Type(_, ty) => match &**ty {
+                Type::Tuple(tuple) if tuple.elems.is_empty() => None,
+                ty => Some(ty),
+            },
+        }
+    }
+}
+
 fn parse_braces(input: ParseStream<'_>) -> Result<Group> {
     let span = input.span();
     match input.parse()? {
@@ -85,10 +122,18 @@ pub(crate) fn expand(entry: Entry, args: TokenStream, item: TokenStream) -> Toke
     if let Err(error) = check(entry, &function) {
         return with_error(shell(&function), &error);
     }
-    match syn::parse2(args) {
-        Ok(args) => run_future(entry, &function, &args),
-        Err(error) => with_error(run_future(entry, &function, &Args::default()), &error),
+    match parse_args(&function, args) {
+        Ok(args) => run(entry, &function, &args),
+        Err(error) => with_error(run(entry, &function, &Args::default()), &error),
     }
+}
+
+fn parse_args(function: &Function, args: TokenStream) -> Result<Args> {
+    let args: Args = syn::parse2(args)?;
+    if function.is_async() {
+        args.check_for_future()?;
+    }
+    Ok(args)
 }
 
 fn with_error(mut tokens: TokenStream, error: &Error) -> TokenStream {
@@ -104,7 +149,7 @@ fn check(entry: Entry, function: &Function) -> Result<()> {
     }
 }
 
-/// The function needs nothing from its caller and is one that a future can be made of.
+/// The function needs nothing from its caller, and anybody may call it.
 fn check_signature(entry: Entry, sig: &Signature) -> Result<()> {
     let name = entry.name();
     if let Some(constness) = &sig.constness {
@@ -118,13 +163,6 @@ fn check_signature(entry: Entry, sig: &Signature) -> Result<()> {
     if let Some(abi) = &sig.abi {
         let message = format!("{name} cannot be used on an `extern fn`");
         return Err(Error::new_spanned(abi, message));
-    }
-    if sig.asyncness.is_none() {
-        let message = format!(
-            "{name} needs an `async fn`: \
-             the `async` keyword is missing from the function declaration"
-        );
-        return Err(Error::new_spanned(sig.fn_token, message));
     }
     if !sig.generics.params.is_empty() {
         let message = format!("a function under {name} cannot have generic parameters");
@@ -163,15 +201,16 @@ fn is_test(attr: &Attribute) -> bool {
     }
 }
 
-/// The expansion for an `async fn`.
-fn run_future(entry: Entry, function: &Function, args: &Args) -> TokenStream {
+/// The function that starts a runtime and runs the user's function on it.
+fn run(entry: Entry, function: &Function, args: &Args) -> TokenStream {
     let Function { attrs, vis, sig, body } = function;
-    let (fn_token, ident, output) = (&sig.fn_token, &sig.ident, &sig.output);
-    let gort = &args.gort;
-    let procs = args.procs.map(|n| quote!(.procs(#n)));
-    let (test, runtime) = match entry {
-        Entry::Main => (None, quote!(main_runtime)),
-        Entry::Test => (Some(quote!(#[::core::prelude::v1::test])), quote!(test_runtime)),
+    let (fn_token, ident) = (&sig.fn_token, &sig.ident);
+    let test = (entry == Entry::Test).then(|| quote!(#[::core::prelude::v1::test]));
+    let runtime = runtime(entry, args);
+    let (output, call) = if function.is_async() {
+        (sig.output.to_token_stream(), run_future(ident, args, &runtime))
+    } else {
+        run_goroutine(entry, function, args, &runtime)
     };
     // `test` comes last, so that the user's own attribute macros see it on the function.
     quote! {
@@ -179,12 +218,67 @@ fn run_future(entry: Entry, function: &Function, args: &Args) -> TokenStream {
         #test
         #vis #fn_token #ident() #output {
             #sig #body
-            use #gort::__private::MainLocal as _;
-            #gort::__private::Main(#ident()).run(
-                #gort::__private::#runtime(#gort::Builder::new() #procs)
-            )
+            #call
         }
     }
+}
+
+/// An expression for the runtime.
+fn runtime(entry: Entry, args: &Args) -> TokenStream {
+    let gort = &args.gort;
+    let procs = args.procs.map(|n| quote!(.procs(#n)));
+    let stack_size = args.stack_size.as_ref().map(|(_, bytes)| quote!(.stack_size(#bytes)));
+    let mut builder = quote!(#gort::Builder::new() #procs #stack_size);
+    if let Some(migrate) = &args.migrate {
+        // It stands at the user's own word, so that the lint `unsafe_code` sees it. At the
+        // keyword, clippy would ask for a comment in a body that the user has not written.
+        builder = quote_spanned! {migrate.span()=>
+            unsafe { #gort::Builder::migrate_goroutines(#builder) }
+        };
+    }
+    match entry {
+        Entry::Main => quote!(#gort::__private::main_runtime(#builder)),
+        Entry::Test => quote!(#gort::__private::test_runtime(#builder)),
+    }
+}
+
+/// The call for an `async fn`.
+fn run_future(ident: &Ident, args: &Args, runtime: &TokenStream) -> TokenStream {
+    let gort = &args.gort;
+    quote! {
+        use #gort::__private::MainLocal as _;
+        #gort::__private::Main(#ident()).run(#runtime)
+    }
+}
+
+/// The return type and the call for a plain `fn`.
+fn run_goroutine(
+    entry: Entry,
+    function: &Function,
+    args: &Args,
+    runtime: &TokenStream,
+) -> (TokenStream, TokenStream) {
+    let (gort, ident) = (&args.gort, &function.sig.ident);
+    let returned = function.returned();
+    let becomes_code = returned.is_some() && (entry == Entry::Test || ident == "main");
+    let (output, path) = if becomes_code {
+        (quote!(-> #gort::__private::ExitCode), quote!(#gort::__private::main_reported))
+    } else {
+        let output = function.sig.output.to_token_stream();
+        (output, quote!(#gort::__private::main_goroutine))
+    };
+    // A type that the call does not take is reported where the user has written it.
+    let span = returned.map_or(ident.span(), Spanned::span);
+    (output, located_at(quote!(#path(#runtime, #ident)), span))
+}
+
+/// An expression that means the same, but stands at `span` in error messages.
+fn located_at(expression: TokenStream, span: Span) -> TokenStream {
+    let at_span = |mut token: TokenTree| {
+        token.set_span(token.span().located_at(span));
+        token
+    };
+    expression.into_iter().map(at_span).collect()
 }
 
 /// The output for a function that cannot be run: its code inside a function of its name.

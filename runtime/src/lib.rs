@@ -13,6 +13,22 @@
 //! }
 //! ```
 //!
+//! Or with goroutines, plain functions that wait anywhere without holding up a thread:
+//!
+//! ```
+//! use gort::prelude::*;
+//! use std::time::Duration;
+//!
+//! #[gort::main]
+//! fn main() {
+//!     let answer = gort::go(|| {
+//!         gort::time::sleep(Duration::from_millis(1)).wait();
+//!         6 * 7
+//!     });
+//!     assert_eq!(answer.wait().unwrap(), 42);
+//! }
+//! ```
+//!
 //! A runtime has `procs` Ps, the rights to run a task, and threads that hold them. Each P has its
 //! own queues, timers and free memory; a P that runs out of work takes it from another. When none
 //! has any, one thread waits in the kernel for sockets and timers and the others sleep: an idle
@@ -82,10 +98,21 @@ mod exports {
     pub use crate::scope::{Scope, ScopedJoinHandle, scope};
     pub use crate::spawn::{YieldNow, go, spawn, spawn_local, yield_now};
 
-    /// Runs an `async fn main` on a runtime of its own.
+    /// Runs `main`, a plain `fn` (as a goroutine) or an `async fn`, on a runtime of its own.
     ///
     /// ```
+    /// use gort::prelude::*;
+    ///
     /// #[gort::main(procs = 2)]
+    /// fn main() -> Result<(), Box<dyn std::error::Error>> {
+    ///     let n = gort::go(|| "42".parse::<u32>()).wait()??;
+    ///     assert_eq!(n, 42);
+    ///     Ok(())
+    /// }
+    /// ```
+    ///
+    /// ```
+    /// #[gort::main]
     /// async fn main() -> std::io::Result<()> {
     ///     let n = gort::spawn(async { 41 + 1 }).await?;
     ///     assert_eq!(n, 42);
@@ -94,11 +121,18 @@ mod exports {
     /// ```
     #[cfg(feature = "macros")]
     pub use gort_macros::main;
-    /// Runs an `async fn` as a test, each on a runtime of its own.
+    /// Runs a plain `fn` (as a goroutine) or an `async fn` as a test, each on a runtime of its own.
     ///
     /// ```
+    /// use gort::prelude::*;
+    ///
     /// #[gort::test]
-    /// async fn adds() {
+    /// fn adds() {
+    ///     assert_eq!(gort::go(|| 1 + 1).wait().unwrap(), 2);
+    /// }
+    ///
+    /// #[gort::test(procs = 2)]
+    /// async fn adds_elsewhere() {
     ///     assert_eq!(gort::spawn(async { 1 + 1 }).await.unwrap(), 2);
     /// }
     /// ```

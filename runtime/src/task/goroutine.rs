@@ -155,7 +155,9 @@ impl<F: FnOnce() -> T, T> Ops<F, T> {
             None => match begin(g, control, Self::entry) {
                 Ok(ctx) => ctx,
                 Err(error) => {
-                    let text = format!("gort: cannot start a goroutine: {error}");
+                    let at = g.spawned_at();
+                    let text = format!("gort: cannot start the goroutine of {at}: {error}");
+                    eprintln!("{text}");
                     // SAFETY: the caller owns the body, which is still the closure.
                     unsafe { Self::refuse(g, JoinError::panicked(g.id(), Box::new(text))) };
                     return Stopped::Done;

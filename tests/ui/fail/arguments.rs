@@ -7,3 +7,8 @@ async fn main(name: String) {
 async fn test(a: u32, b: u32) {
     assert_eq!(a, b);
 }
+
+#[gort::main]
+fn plain(name: String) {
+    println!("{name}");
+}

@@ -9,3 +9,6 @@ async unsafe fn not_safe() {}
 
 #[gort::main]
 async extern "C" fn foreign() {}
+
+#[gort::main]
+unsafe extern "C" fn plain() {}

@@ -7,6 +7,7 @@
 async fn main() -> std::io::Result<()> {
     #![allow(dead_code)]
     sendable();
+    goroutine();
     not_sendable();
     let recursive = false;
     if recursive {
@@ -23,4 +24,12 @@ async fn not_sendable() {
     let pointer = std::ptr::null::<u8>();
     gort::yield_now().await;
     assert!(pointer.is_null());
+}
+
+#[gort::main(stack_size = 65_536)]
+fn goroutine() {
+    let recursive = false;
+    if recursive {
+        goroutine();
+    }
 }

@@ -1,0 +1,125 @@
+//! Goroutines that change threads, over and over, around all that they may call in between.
+//!
+//! Whatever gort keeps in thread-locals must be found anew after each wait. The compiler believes
+//! that the address of a thread-local never changes within a function, and with optimisation and
+//! LTO a goroutine's body becomes one function together with the parts of gort that it calls. Hence
+//! this program: `tests/ci/lto.sh` builds it so, and `tests/go_affinity.rs` runs it as it is.
+//! Go: TestGetgThreadSwitch.
+//!
+//! In a build with `panic = "abort"` it also sees to it that an abort waits for a goroutine's end.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
+use std::thread::{self, ThreadId};
+use std::time::{Duration, Instant};
+
+use futures::channel::oneshot;
+use gort::prelude::*;
+use gort::time::sleep;
+use gort::{Builder, Handle, JoinHandle, Runtime};
+
+const GOROUTINES: usize = 8;
+/// Changes of the thread that must be seen, each of them in the middle of `round`.
+const SWITCHES: usize = 2_000;
+/// Only a hang takes longer.
+const BOUND: Duration = Duration::from_secs(60);
+
+/// Where the calling code runs now. `#[inline(never)]` alone would not do (the compiler knows what
+/// the function does); `thread::current` counts references and so is called anew each time.
+#[inline(never)]
+fn here() -> ThreadId {
+    thread::current().id()
+}
+
+fn main() {
+    // SAFETY: `round` keeps nothing of a thread over a wait, but for the guard of `enter`, which
+    // is gort's own, and which is what is tested.
+    let builder = unsafe { Builder::new().procs(4).migrate_goroutines() };
+    let rt = builder.build().expect("a runtime");
+    let switches = Arc::new(AtomicUsize::new(0));
+    let stop = Arc::new(AtomicBool::new(false));
+    let busy = pressure(&rt, &stop);
+    let all: Vec<_> = (0..GOROUTINES)
+        .map(|_| {
+            let switches = switches.clone();
+            rt.go(move || {
+                let start = Instant::now();
+                while switches.load(SeqCst) < SWITCHES {
+                    assert!(start.elapsed() < BOUND, "goroutines do not change threads");
+                    switches.fetch_add(round(), SeqCst);
+                }
+            })
+        })
+        .collect();
+    all.into_iter().for_each(|one| one.wait().expect("a goroutine"));
+    stop.store(true, SeqCst);
+    busy.into_iter().for_each(|task| task.wait().expect("a task"));
+    abort_under_panic_abort(&rt);
+    while rt.handle().metrics().goroutines + rt.handle().metrics().tasks > 0 {
+        thread::yield_now();
+    }
+    assert!(rt.shutdown_timeout(BOUND), "the runtime did not end");
+    println!("{} switches", switches.load(SeqCst));
+}
+
+/// Work that moves the goroutines about.
+fn pressure(rt: &Runtime, stop: &Arc<AtomicBool>) -> Vec<JoinHandle<()>> {
+    let busy = |stop: Arc<AtomicBool>| async move {
+        while !stop.load(SeqCst) {
+            gort::spawn(gort::yield_now()).await.expect("a task");
+        }
+    };
+    (0..4).map(|_| rt.spawn(busy(stop.clone()))).collect()
+}
+
+/// Calls gort before and after waits, in one function; gives the number of changed threads.
+#[inline(always)]
+fn round() -> usize {
+    let mut switches = 0;
+    let mut last = here();
+    let mut look = || {
+        let now = here();
+        switches += usize::from(now != last);
+        last = now;
+    };
+    let handle = Handle::current();
+    for i in 0..8_u64 {
+        // Queued on this P, before and after the switch.
+        let (send, receive) = oneshot::channel();
+        let sender = gort::spawn(async move { send.send(i).expect("somebody waits") });
+        assert_eq!(receive.wait(), Ok(i));
+        look();
+        let goroutine = gort::go(move || {
+            gort::yield_now().wait();
+            i + 1
+        });
+        gort::yield_now().wait();
+        look();
+        assert_eq!(gort::spawn(async move { i }).wait().expect("a task"), i);
+        look();
+        sender.wait().expect("a task");
+        assert_eq!(goroutine.wait().expect("a goroutine"), i + 1);
+        look();
+    }
+    let entered = handle.enter();
+    sleep(Duration::from_micros(20)).wait();
+    look();
+    drop(entered);
+    assert!(gort::block_on(async { handle.metrics().procs }) == 4);
+    assert!(!thread::panicking());
+    switches
+}
+
+/// Nothing can be unwound in such a build, so an abort has to wait.
+fn abort_under_panic_abort(rt: &Runtime) {
+    if cfg!(panic = "unwind") {
+        return;
+    }
+    let (send, receive) = oneshot::channel();
+    let goroutine = rt.go(move || receive.wait());
+    rt.go(|| gort::yield_now().wait()).wait().expect("a goroutine");
+    goroutine.abort();
+    assert!(send.send(5).is_ok() || goroutine.is_finished());
+    // Aborted before it began, or gone on to its end.
+    assert!(goroutine.wait().map_or_else(|e| e.is_cancelled(), |got| got == Ok(5)));
+}

@@ -1,0 +1,3 @@
+fn main() {
+    let _runtime = gort::Builder::new().migrate_goroutines().build();
+}

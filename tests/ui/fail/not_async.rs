@@ -1,2 +1,0 @@
-#[gort::main]
-fn main() {}
