@@ -14,7 +14,7 @@ use futures::task::{FutureObj, Spawn, SpawnError};
 use crate::join::JoinHandle;
 use crate::sched::Sched;
 use crate::sched::life::Config;
-use crate::sched::m::{self, M};
+use crate::sched::m;
 use crate::sched::stats::Metrics;
 use crate::spawn::{go_on, spawn_on};
 use crate::stack::SizeClass;
@@ -320,7 +320,7 @@ impl Handle {
     /// As [`current`](Handle::current), or None.
     #[must_use]
     pub fn try_current() -> Option<Handle> {
-        let sched = m::own().map(|m| m.sched().arc()).or_else(entered)?;
+        let sched = m::current().map(|m| m.sched().arc()).or_else(entered)?;
         Some(Handle { sched })
     }
 
@@ -345,13 +345,13 @@ impl Handle {
     }
 
     /// Makes this the current runtime of the calling thread until the guard is dropped, for
-    /// [`spawn`](crate::spawn), timers and sockets. Guards nest.
+    /// [`spawn`](crate::spawn), timers and sockets. Guards nest. For plain threads: in a task, a
+    /// goroutine or `block_on`, the runtime that runs it stays the current one.
     #[inline(never)]
     pub fn enter(&self) -> EnterGuard<'_> {
         opaque();
         ENTERED.with_borrow_mut(|stack| stack.push(self.sched.clone()));
-        let m = m::current().inspect(|m| m.entered.set(m.entered.get() + 1));
-        EnterGuard { m: m.map(std::ptr::from_ref), _handle: PhantomData }
+        EnterGuard { _handle: PhantomData }
     }
 
     /// A snapshot of the scheduler's counters. Costs the runtime nothing until it is called.
@@ -384,8 +384,6 @@ impl Spawn for Handle {
 #[derive(Debug)]
 #[must_use = "the runtime is left when the guard is dropped"]
 pub struct EnterGuard<'a> {
-    /// The M that the thread was.
-    m: Option<*const M>,
     /// Not `Send`: it stands for an entry in the thread's own list.
     _handle: PhantomData<(&'a Handle, *const ())>,
 }
@@ -396,9 +394,6 @@ impl Drop for EnterGuard<'_> {
         opaque();
         // A thread that is being torn down has no list any more.
         let _ = ENTERED.try_with(|stack| stack.borrow_mut().pop());
-        if let Some(m) = m::current().filter(|m| Some(std::ptr::from_ref(*m)) == self.m) {
-            m.entered.set(m.entered.get() - 1);
-        }
     }
 }
 
@@ -425,7 +420,7 @@ fn default_runtime() -> &'static Arc<Sched> {
 /// Calls `f` with the current scheduler, or the default one.
 #[track_caller]
 pub(crate) fn with_current<R>(f: impl FnOnce(&Arc<Sched>) -> R) -> R {
-    match m::own().map(|m| m.sched().arc()).or_else(entered) {
+    match m::current().map(|m| m.sched().arc()).or_else(entered) {
         Some(sched) => f(&sched),
         None => f(default_runtime()),
     }

@@ -41,7 +41,7 @@ where
     F: Future + Send + 'static,
     F::Output: Send + 'static,
 {
-    match m::own() {
+    match m::current() {
         Some(m) => spawn_on(m.sched(), None, future),
         None => rt::with_current(|sched| spawn_on(sched, None, future)),
     }
@@ -118,7 +118,7 @@ where
     F: FnOnce() -> T + Send + 'static,
     T: Send + 'static,
 {
-    match m::own() {
+    match m::current() {
         Some(m) => go_on(m.sched(), None, None, f),
         None => rt::with_current(|sched| go_on(sched, None, None, f)),
     }

@@ -50,12 +50,6 @@ pub(crate) fn current<'a>() -> Option<&'a M> {
     unsafe { m.as_ref() }
 }
 
-/// As `current`, unless the thread has entered another runtime since it became this M.
-#[inline]
-pub(crate) fn own<'a>() -> Option<&'a M> {
-    current().filter(|m| m.entered.get() == 0)
-}
-
 /// Whether the calling thread is inside `sched`, at any depth: it would wait for itself.
 pub(crate) fn is_within(sched: &Sched) -> bool {
     let mut m = current();
@@ -120,8 +114,6 @@ pub(crate) struct M {
     outside: Cell<bool>,
     /// The M that this thread was before.
     outer: Cell<*const M>,
-    /// `EnterGuard`s that are alive here.
-    pub(crate) entered: Cell<u32>,
 }
 
 // SAFETY: the Cells are touched by the M's own thread only (`current`, `Sched::run_worker` and
@@ -187,7 +179,6 @@ impl M {
             locals: RefCell::default(),
             outside: Cell::new(false),
             outer: Cell::new(std::ptr::null()),
-            entered: Cell::new(0),
         }
     }
 

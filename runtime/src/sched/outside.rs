@@ -276,7 +276,9 @@ impl M {
                 Poll::Ready(Ok(output)) => return output,
                 Poll::Ready(Err(payload)) => resume_unwind(payload),
                 Poll::Pending if woken || ran || self.run_outer_residents() => {}
-                Poll::Pending if self.sched().is_closing() => self.poll_while_closing(&root.sleeper),
+                Poll::Pending if self.sched().is_closing() => {
+                    self.poll_while_closing(&root.sleeper)
+                }
                 Poll::Pending => root.sleeper.sleep(),
             }
         }

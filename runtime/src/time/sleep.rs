@@ -87,7 +87,7 @@ impl Sleep {
 
     fn arm(&mut self, cx: &Context<'_>) -> Result<(), Closed> {
         let when = self.deadline.nanos();
-        let (timers, id) = match m::own() {
+        let (timers, id) = match m::current() {
             Some(m) => m.enter().sched().arm_timer(when, cx.waker())?,
             None => rt::with_current(|sched| sched.arm_timer(when, cx.waker()))?,
         };
