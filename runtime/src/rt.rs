@@ -440,6 +440,7 @@ pub(crate) fn with_current<R>(f: impl FnOnce(&Arc<Sched>) -> R) -> R {
 /// let n = gort::block_on(async { gort::spawn(async { 41 + 1 }).await.unwrap() });
 /// assert_eq!(n, 42);
 /// ```
+#[inline]
 pub fn block_on<F: IntoFuture>(future: F) -> F::Output {
     match goroutine::current() {
         Some(g) => goroutine::wait(g, future.into_future()),
@@ -465,6 +466,7 @@ pub(crate) fn block_on_to_the_end<F: Future>(future: F) -> F::Output {
 /// ```
 pub trait Wait: IntoFuture + Sized {
     /// Blocks until the future is ready and gives its output, as [`block_on`] does.
+    #[inline]
     fn wait(self) -> Self::Output {
         block_on(self)
     }

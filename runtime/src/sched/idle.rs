@@ -31,6 +31,8 @@ pub(super) const SPINNING: u64 = 1 << 16;
 const BACKOFF: u64 = 1 << 32;
 /// Some M has something that only it can run, and no P.
 const WANTED: u64 = 1 << 34;
+/// Something was put into the global queue since it was last found empty.
+const FAIR: u64 = 1 << 35;
 /// The runtime ends.
 const CLOSING: u64 = 1 << 33;
 const MASK: u64 = 0xFFFF;
@@ -93,6 +95,12 @@ impl Counts {
     #[inline]
     pub(super) fn is_p_wanted(self) -> bool {
         self.word & WANTED != 0
+    }
+
+    /// Whether the global queue should be looked at soon.
+    #[inline]
+    pub(super) fn wants_fair_turn(self) -> bool {
+        self.word & FAIR != 0
     }
 
     fn is_backing_off(self) -> bool {
@@ -161,6 +169,21 @@ impl Idle {
     fn enlist_p(&self, lists: &mut Lists, p: &'static P) {
         lists.ps.push(p);
         self.counts.fetch_add(PROC, Ordering::SeqCst); // SeqCst: see README, IdleCount
+    }
+
+    /// Asks those who run for a look at the global queue.
+    pub(super) fn want_fair_turn(&self) {
+        if !self.counts().wants_fair_turn() {
+            self.counts.fetch_or(FAIR, Ordering::Relaxed); // Relaxed: a hint
+        }
+    }
+
+    /// The global queue was empty. One who pushes at this moment may find its wish cleared; the
+    /// turn then comes at its usual time.
+    pub(super) fn clear_fair_turn(&self) {
+        if self.counts().wants_fair_turn() {
+            self.counts.fetch_and(!FAIR, Ordering::Relaxed); // Relaxed: a hint
+        }
     }
 
     pub(super) fn lone_shift(&self) -> u32 {

@@ -42,6 +42,8 @@ const ID_BATCH: u64 = 16;
 /// The woken and the global queue are looked at first every so many
 /// dispatches. Go's prime: it does not resonate with powers of two.
 pub(super) const FAIR_TICK: u32 = 61;
+/// Or after so many, when something waits in the global queue, or when dispatches are slow.
+const FAIR_SOON: u32 = 8;
 /// The oldest spawn goes first every so many dispatches. Rarely: it breaks
 /// the depth-first order, which is worth a factor of two in skynet.
 const OLDEST_TICK: u32 = 1021;
@@ -393,17 +395,24 @@ impl Local {
     #[inline]
     pub(super) fn is_fair_turn(&mut self) -> bool {
         self.fair_in -= 1;
-        if self.fair_in == 0 {
-            self.fair_in = FAIR_TICK;
-            return true;
-        }
-        false
+        self.fair_in == 0
+    }
+
+    /// Brings the next fair turn forward.
+    pub(super) fn hasten_fair_turn(&mut self) {
+        self.fair_in = self.fair_in.min(FAIR_SOON);
+    }
+
+    /// Whether the next dispatch is a fair turn.
+    pub(super) fn is_fair_turn_next(&self) -> bool {
+        self.fair_in == 1
     }
 
     /// The queues that the own order could starve: the woken one, and rarely the oldest spawn.
     #[cold]
-    pub(super) fn pop_fair(&mut self) -> Option<Runnable> {
-        self.oldest_in = self.oldest_in.saturating_sub(FAIR_TICK);
+    pub(super) fn pop_fair(&mut self, slow: bool) -> Option<Runnable> {
+        self.fair_in = if slow { FAIR_SOON } else { FAIR_TICK };
+        self.oldest_in = self.oldest_in.saturating_sub(self.fair_in);
         if self.oldest_in == 0 {
             self.oldest_in = OLDEST_TICK;
             let oldest = self.shared.shown.pop().or_else(|| self.pop_oldest());

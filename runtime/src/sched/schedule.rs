@@ -38,7 +38,10 @@ impl M {
                     self.releasep();
                     return None;
                 }
-                if counts.is_p_wanted() && !self.has_residents() {
+                if counts.wants_fair_turn() {
+                    self.hasten_fair_turn(p);
+                }
+                if counts.is_p_wanted() && self.may_give_p(p) {
                     self.handoffp(); // to an M that cannot do without
                     continue;
                 }
@@ -360,6 +363,22 @@ impl M {
         if unsafe { p.local() }.is_fair_turn() { self.fair_slow(p) } else { None }
     }
 
+    /// Something waits in the global queue: its turn comes within eight dispatches, for each of
+    /// these may take long.
+    #[cold]
+    fn hasten_fair_turn(&self, p: &P) {
+        // SAFETY: this M holds the P, inside the core.
+        unsafe { p.local() }.hasten_fair_turn();
+    }
+
+    /// Another M has something that only it can run, and no P. An M in the same position keeps
+    /// its own until its next fair turn; then they take turns.
+    #[cold]
+    fn may_give_p(&self, p: &P) -> bool {
+        // SAFETY: this M holds the P, inside the core.
+        !self.has_residents() || unsafe { p.local() }.is_fair_turn_next()
+    }
+
     #[cold]
     fn fair_slow(&self, p: &P) -> Option<Runnable> {
         let sched = self.sched();
@@ -368,10 +387,13 @@ impl M {
         let local = unsafe { p.local() };
         p.drain_inbox(local);
         // A whole share, or a full global queue would be served at the rate of these turns.
-        if let Some(g) = sched.global.pop_batch(&local.shared, sched.ps.len()) {
-            local.shared.woken.push(g);
+        match sched.global.pop_batch(&local.shared, sched.ps.len()) {
+            Some(g) => local.shared.woken.push(g),
+            None => sched.idle.clear_fair_turn(),
         }
-        local.pop_fair().or_else(|| self.pop_resident())
+        // Relaxed: a hint.
+        let slow = p.counters.slow.load(Ordering::Relaxed);
+        local.pop_fair(slow).or_else(|| self.pop_resident())
     }
 
     #[inline]
@@ -497,6 +519,7 @@ impl Sched {
     #[cold]
     pub(super) fn inject(&self, g: Runnable) {
         self.global.push(g);
+        self.idle.want_fair_turn();
         self.wakep_foreign();
         if self.idle.counts().is_closing() {
             self.drain_if_closed();

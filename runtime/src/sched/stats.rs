@@ -1,7 +1,7 @@
 //! What the scheduler counts. Each cell has one writer, the owner of its P,
 //! so counting is a plain add; readers get a recent value, not a consistent cut.
 
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use super::Sched;
 use super::g::VTable;
@@ -15,6 +15,9 @@ pub(super) struct Counters {
     pub(super) dispatches: AtomicU64,
     /// Gs that only the owner can see (`Local::hidden`): a hint for thieves and sysmon.
     pub(super) hidden: AtomicU32,
+    /// Dispatches take long here, on the average of the last look: fair turns come more often.
+    /// Written by sysmon.
+    pub(super) slow: AtomicBool,
     /// Gs created here: tasks, goroutines.
     pub(super) spawns: [AtomicU64; 2],
     /// Gs that ended here: tasks, goroutines.

@@ -11,8 +11,8 @@
 //! empty tasks, and 1.8 times as fast on tasks of 1 us.
 //!
 //! What a P keeps to itself (`next`, `fresh`) is taken through the revoke
-//! bracket (`m.rs`), on the last pass: it costs a membarrier, and 3 us of
-//! patience let a ping-pong pair stay together (S17).
+//! bracket (`m.rs`), when that P has dispatched nothing for 3 us: it costs a
+//! membarrier, and the patience lets a ping-pong pair stay together (S17).
 
 use std::hint::spin_loop;
 use std::sync::atomic::{Ordering, fence};
@@ -29,7 +29,8 @@ const SPIN: u64 = 10_000;
 /// But after this, if everybody else is idle or searching too. It bridges the moment between the
 /// end of a stolen child and its joiner's next spawn, which would otherwise find this M asleep.
 const LINGER: u64 = 2_000;
-/// The owner's private Gs are taken after this. Go: the 3 us before it steals runnext.
+/// The private Gs of a P are taken when it has dispatched nothing for this long. Go: the 3 us
+/// before it steals runnext.
 const PATIENCE: u64 = 3_000;
 /// What a stolen G must be worth, and what a steal costs beside.
 const WORTH: u64 = 200;
@@ -52,6 +53,43 @@ pub(super) struct Profit {
     skip: u32,
 }
 
+/// What a look at the others' private work says.
+enum Look<'a> {
+    /// There is none.
+    Nothing,
+    /// There is some, and its owner may yet come to it.
+    Wait,
+    /// Its owner has stood still for long enough.
+    Rob(&'a P),
+}
+
+/// A P that keeps work to itself while it dispatches nothing.
+#[derive(Default)]
+struct Watched {
+    /// Its id, and how many dispatches it had made.
+    seen: Option<(u32, u64)>,
+    /// When that was seen first.
+    since: u64,
+}
+
+impl Watched {
+    /// One look, at `now`.
+    fn look<'a>(&mut self, ps: &'a [P], me: &P, now: u64) -> Look<'a> {
+        // Relaxed: hints that spare the barrier.
+        let keeps = |p: &&P| p.id != me.id && p.counters.hidden.load(Ordering::Relaxed) > 0;
+        let Some(victim) = ps.iter().find(keeps) else { return Look::Nothing };
+        let seen = Some((victim.id, victim.counters.dispatches.load(Ordering::Relaxed)));
+        if self.seen != seen {
+            *self = Watched { seen, since: now };
+        }
+        if now - self.since <= PATIENCE {
+            return Look::Wait;
+        }
+        self.since = now;
+        Look::Rob(victim)
+    }
+}
+
 impl M {
     /// Work from another P, or from the sources that nobody owns. Go: stealWork.
     #[cold]
@@ -63,21 +101,24 @@ impl M {
         }
         self.settle();
         let start = clock::now();
-        let mut robbed = false;
+        let mut watched = Watched::default();
         loop {
             if let Some(g) = self.steal_once(p) {
                 return Some(g);
             }
             let looked = clock::now() - start;
-            if looked > PATIENCE && !robbed {
-                robbed = true;
-                if let Some(g) = self.rob_once(p) {
-                    return Some(g);
+            match watched.look(&sched.ps, p, looked) {
+                Look::Rob(victim) => {
+                    if let Some(g) = self.rob(p, victim) {
+                        return Some(g);
+                    }
                 }
-            }
-            if looked > SPIN {
-                sched.idle.lone_wake_failed();
-                return None;
+                Look::Wait => {}
+                Look::Nothing if looked > SPIN => {
+                    sched.idle.lone_wake_failed();
+                    return None;
+                }
+                Look::Nothing => {}
             }
             // With nobody running there is nobody to wait for, but for another searcher that is
             // just finding something.
@@ -132,33 +173,24 @@ impl M {
         sched.global.pop_batch(&local.shared, ps.len())
     }
 
-    /// The last pass: what running Ps keep to themselves.
-    fn rob_once(&self, p: &P) -> Option<Runnable> {
+    /// Takes what a running P keeps to itself.
+    fn rob(&self, p: &P, victim: &P) -> Option<Runnable> {
         // SAFETY: this M holds the P, inside the core.
         let local = unsafe { p.local() };
-        for victim in &self.sched().ps {
-            // Relaxed: a hint that spares the barrier.
-            if victim.id == p.id || victim.counters.hidden.load(Ordering::Relaxed) == 0 {
-                continue;
-            }
-            // SAFETY: Ms live as long as the scheduler. Acquire: pairs with `acquirep`.
-            let Some(owner) = (unsafe { victim.owner.load(Ordering::Acquire).as_ref() }) else {
-                continue;
-            };
-            let taken = owner.lock_out(victim, || {
-                // SAFETY: `lock_out` runs this only while the victim's owner cannot enter the core.
-                let theirs = unsafe { victim.local() };
-                let n = theirs.rob(local);
-                victim.counters.set_hidden(theirs.hidden());
-                n
-            });
-            if let Some(n) = taken.filter(|n| *n > 0) {
-                self.took(p, n as u64);
-                self.sched().idle.lone_wake_helped();
-                return local.pop();
-            }
-        }
-        None
+        // SAFETY: Ms live as long as the scheduler. Acquire: pairs with `acquirep`.
+        let owner = unsafe { victim.owner.load(Ordering::Acquire).as_ref() }?;
+        let taken = owner.lock_out(victim, || {
+            // SAFETY: `lock_out` runs this only while the victim's owner cannot enter the core.
+            let theirs = unsafe { victim.local() };
+            let n = theirs.rob(local);
+            // What is left after nothing was found are marks.
+            victim.counters.set_hidden(if n > 0 { theirs.hidden() } else { 0 });
+            n
+        });
+        let n = taken.filter(|n| *n > 0)?;
+        self.took(p, n as u64);
+        self.sched().idle.lone_wake_helped();
+        local.pop()
     }
 
     fn took(&self, p: &P, n: u64) {

@@ -24,6 +24,8 @@ const NETPOLL_OVERDUE: u64 = 10_000_000;
 const IDLE_LOOKS: u32 = 20;
 /// About a second of looks.
 const BUSY_LOOKS: u32 = 1000;
+/// Fewer dispatches than this between two looks are slow ones, of over 2 us on the average.
+const SLOW: u64 = 500;
 /// Stacks that lie idle for this long are trimmed, so many at once (0.2 ms).
 const TRIM_PERIOD: Duration = Duration::from_secs(1);
 const TRIM_MOST: usize = 256;
@@ -64,6 +66,7 @@ impl Sched {
     /// The thread's body.
     pub(super) fn run_sysmon(&self) {
         let (mut looks, mut idle_looks) = (0u32, 0);
+        let mut dispatches = vec![0; self.ps.len()];
         while !self.idle.counts().is_closing() {
             looks = looks.wrapping_add(1);
             if looks % BUSY_LOOKS == 0 {
@@ -73,12 +76,23 @@ impl Sched {
             if self.idle.counts().procs < self.ps.len() {
                 idle_looks = 0;
                 self.poll_if_overdue();
+                self.note_slow_ps(&mut dispatches);
             } else if idle_looks < IDLE_LOOKS {
                 idle_looks += 1;
             } else {
                 self.sleep_while_idle();
             }
             self.sysmon.note.sleep_for(PERIOD);
+        }
+    }
+
+    /// Where dispatches take microseconds, 61 of them are too many to wait for.
+    fn note_slow_ps(&self, before: &mut [u64]) {
+        for (p, before) in self.ps.iter().zip(before) {
+            // Relaxed twice: hints.
+            let now = p.counters.dispatches.load(Ordering::Relaxed);
+            p.counters.slow.store(now - *before < SLOW, Ordering::Relaxed);
+            *before = now;
         }
     }
 

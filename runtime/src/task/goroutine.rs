@@ -285,6 +285,7 @@ pub(crate) fn current() -> Option<GRef> {
 }
 
 /// Waits for `future` in the goroutine `g`, which calls: it parks while the future is pending.
+#[inline]
 pub(crate) fn wait<F: Future>(g: GRef, future: F) -> F::Output {
     wait_in(g, future, true)
 }
