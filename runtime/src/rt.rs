@@ -5,7 +5,7 @@ use std::fmt;
 use std::future::{Future, IntoFuture};
 use std::io;
 use std::marker::PhantomData;
-use std::panic::resume_unwind;
+use std::panic::{Location, resume_unwind};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -244,14 +244,20 @@ impl Runtime {
     /// Runs `f` as a goroutine and blocks the calling thread until it has ended.
     ///
     /// # Panics
-    /// A panic of `f` comes out of this call.
+    /// A panic of `f` comes out of this call; and if there is no memory for its stack.
     #[track_caller]
     pub fn run<F, T>(&self, f: F) -> T
     where
         F: FnOnce() -> T + Send + 'static,
         T: Send + 'static,
     {
-        match self.block_on(self.go(f)) {
+        let sched = &self.handle.sched;
+        let stack = match goroutine::take_stack(sched.config.stack_size) {
+            Ok(stack) => stack,
+            Err(error) => panic!("`Runtime::run`: no stack for the goroutine: {error}"),
+        };
+        let body = go_on(sched, Location::caller(), Some(stack), None, f);
+        match self.block_on(body) {
             Ok(output) => output,
             Err(error) if error.is_panic() => resume_unwind(error.into_panic()),
             Err(error) => panic!("`Runtime::run`: {error}"),
@@ -331,7 +337,7 @@ impl Handle {
         F: Future + Send + 'static,
         F::Output: Send + 'static,
     {
-        spawn_on(&self.sched, None, future)
+        spawn_on(&self.sched, Location::caller(), None, future)
     }
 
     /// Starts a goroutine there. See [`go`](crate::go).
@@ -341,7 +347,7 @@ impl Handle {
         F: FnOnce() -> T + Send + 'static,
         T: Send + 'static,
     {
-        go_on(&self.sched, None, None, f)
+        go_on(&self.sched, Location::caller(), None, None, f)
     }
 
     /// Makes this the current runtime of the calling thread until the guard is dropped, for

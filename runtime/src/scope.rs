@@ -8,7 +8,7 @@ use std::any::Any;
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::marker::PhantomData;
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::panic::{AssertUnwindSafe, Location, catch_unwind, resume_unwind};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -161,7 +161,8 @@ impl<'scope> Scope<'scope, '_> {
         // SAFETY: `scope` does not return before `running` has been dropped. By then `f` and its
         // result are gone, but for a result in the hands of the handle, which 'scope bounds.
         let body: Box<dyn FnOnce() + Send + 'static> = unsafe { std::mem::transmute(body) };
-        let handle = rt::with_current(|sched| go_on(sched, None, None, body));
+        let at = Location::caller();
+        let handle = rt::with_current(|sched| go_on(sched, at, None, None, body));
         ScopedJoinHandle { handle, packet, scope: PhantomData }
     }
 }

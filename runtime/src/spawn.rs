@@ -41,16 +41,21 @@ where
     F: Future + Send + 'static,
     F::Output: Send + 'static,
 {
+    let at = Location::caller();
     match m::current() {
-        Some(m) => spawn_on(m.sched(), None, future),
-        None => rt::with_current(|sched| spawn_on(sched, None, future)),
+        Some(m) => spawn_on(m.sched(), at, None, future),
+        None => rt::with_current(|sched| spawn_on(sched, at, None, future)),
     }
 }
 
-/// Starts a task on `sched`.
-#[track_caller]
+/// Starts a task on `sched`. The place is passed along, for closures lose `track_caller`.
 #[inline]
-pub(crate) fn spawn_on<F>(sched: &Sched, name: Option<&str>, future: F) -> JoinHandle<F::Output>
+pub(crate) fn spawn_on<F>(
+    sched: &Sched,
+    spawned_at: &'static Location<'static>,
+    name: Option<&str>,
+    future: F,
+) -> JoinHandle<F::Output>
 where
     F: Future + Send + 'static,
     F::Output: Send + 'static,
@@ -58,7 +63,7 @@ where
     if sched.is_closing() {
         return JoinHandle::refused();
     }
-    let new = NewG { name, ..new_g::<F>() };
+    let new = new_g::<F>(spawned_at, name);
     // SAFETY: `Ops<F>` writes the body that its VTABLE is for, into a cell of its CLASS; it is Send.
     unsafe {
         match m::current().filter(|m| m.is_of(sched)) {
@@ -79,15 +84,9 @@ where
     }
 }
 
-#[track_caller]
 #[inline]
-fn new_g<F: Future>() -> NewG<'static> {
-    NewG {
-        vtable: Ops::<F>::VTABLE,
-        class: Ops::<F>::CLASS,
-        spawned_at: Location::caller(),
-        name: None,
-    }
+fn new_g<'a, F: Future>(spawned_at: &'static Location<'static>, name: Option<&'a str>) -> NewG<'a> {
+    NewG { vtable: Ops::<F>::VTABLE, class: Ops::<F>::CLASS, spawned_at, name }
 }
 
 /// Starts a goroutine: `f` runs on a stack of its own, beside whatever goes on, and may wait
@@ -118,17 +117,18 @@ where
     F: FnOnce() -> T + Send + 'static,
     T: Send + 'static,
 {
+    let at = Location::caller();
     match m::current() {
-        Some(m) => go_on(m.sched(), None, None, f),
-        None => rt::with_current(|sched| go_on(sched, None, None, f)),
+        Some(m) => go_on(m.sched(), at, None, None, f),
+        None => rt::with_current(|sched| go_on(sched, at, None, None, f)),
     }
 }
 
 /// Starts a goroutine on `sched`. Without `stack` it gets one when it begins.
-#[track_caller]
 #[inline]
 pub(crate) fn go_on<F, T>(
     sched: &Sched,
+    spawned_at: &'static Location<'static>,
     stack: Option<StackSlot>,
     name: Option<&str>,
     f: F,
@@ -142,7 +142,7 @@ where
         return JoinHandle::refused();
     }
     let (vtable, class) = (goroutine::Ops::<F, T>::VTABLE, goroutine::Ops::<F, T>::CLASS);
-    let new = NewG { vtable, class, spawned_at: Location::caller(), name };
+    let new = NewG { vtable, class, spawned_at, name };
     // SAFETY: as in `spawn_on`.
     unsafe {
         match m::current().filter(|m| m.is_of(sched)) {
@@ -198,7 +198,7 @@ where
     // SAFETY: `Ops<F>` writes the body that its VTABLE is for, into a cell of its CLASS; it stays
     // on this thread.
     unsafe {
-        let g = m.newproc_local(&new_g::<F>());
+        let g = m.newproc_local(&new_g::<F>(Location::caller(), None));
         Ops::<F>::write(g, future);
         m.submit_local(g);
         JoinHandle::new(g)

@@ -159,7 +159,7 @@ impl Idle {
     /// Calls `f` under the lock if every P is idle and an M sleeps in the netpoller.
     pub(super) fn if_all_idle(&self, procs: usize, f: impl FnOnce()) -> bool {
         let lists = self.lock();
-        let all = lists.ps.len() == procs && lists.poller.is_some();
+        let all = lists.ps.len() == procs && lists.poller.is_some() && !self.counts().is_closing();
         if all {
             f();
         }

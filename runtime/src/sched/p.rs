@@ -319,6 +319,20 @@ impl Local {
         }
     }
 
+    /// How many entries lead up to the oldest spawn, itself included; 0 if there are only marks.
+    fn oldest_run(&self) -> usize {
+        let is_run = |entry: &Fresh| matches!(entry, Fresh::Run(_));
+        self.fresh.iter().position(is_run).map_or(0, |i| i + 1)
+    }
+
+    /// How many entries are the oldest half, with one spawn at least if there is any.
+    fn oldest_half(&self) -> usize {
+        match self.oldest_run() {
+            0 => 0,
+            n => self.fresh.len().div_ceil(2).min(BRACKET_MAX).max(n),
+        }
+    }
+
     /// Takes `n` entries from the front.
     fn take_front(&mut self, n: usize) -> impl Iterator<Item = Runnable> {
         self.front += n as u64;
@@ -338,7 +352,7 @@ impl Local {
     #[cold]
     fn show_oldest(&mut self) {
         if self.shared.shown.len() < SHOWN_MAX {
-            let oldest = self.take_front(1).next();
+            let oldest = self.take_front(self.oldest_run()).next();
             if let Some(g) = oldest {
                 self.shared.shown.push(g);
             }
@@ -428,7 +442,7 @@ impl Local {
     #[cold]
     pub(super) fn show(&mut self) -> bool {
         if self.shared.shown.is_empty() {
-            let n = self.fresh.len().div_ceil(2).min(BRACKET_MAX);
+            let n = self.oldest_half();
             let shown: Vec<Runnable> = self.take_front(n).collect();
             shown.into_iter().for_each(|g| self.shared.shown.push(g));
         }
@@ -442,7 +456,7 @@ impl Local {
             to.shared.woken.push(g);
             return 1;
         }
-        let n = self.fresh.len().div_ceil(2).min(BRACKET_MAX);
+        let n = self.oldest_half();
         self.take_front(n).map(|g| to.shared.shown.push(g)).count()
     }
 

@@ -104,9 +104,6 @@ impl Sched {
                 return;
             }
             self.sysmon.note.sleep_for(TRIM_PERIOD);
-            if self.idle.counts().procs < self.ps.len() {
-                return;
-            }
             while pool::scavenge(TRIM_MOST) > 0 {}
         }
         if self.announce_sleep() {
@@ -114,7 +111,8 @@ impl Sched {
         }
     }
 
-    /// Under the idle lock: false if a P is in use after all.
+    /// Under the idle lock: false if a P is in use after all, or the runtime ends. `start_closing`
+    /// sets its bit before it takes that lock, and wakes sysmon after.
     fn announce_sleep(&self) -> bool {
         self.idle.if_all_idle(self.ps.len(), || {
             self.sysmon.asleep.store(true, Ordering::Relaxed); // Relaxed: under the lock

@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::io;
+use std::panic::Location;
 
 use super::goroutine;
 use crate::join::JoinHandle;
@@ -57,7 +58,8 @@ impl Builder {
         F: Future + Send + 'static,
         F::Output: Send + 'static,
     {
-        Ok(rt::with_current(|sched| spawn_on(sched, self.name.as_deref(), future)))
+        let at = Location::caller();
+        Ok(rt::with_current(|sched| spawn_on(sched, at, self.name.as_deref(), future)))
     }
 
     /// Starts a goroutine. See [`go`](crate::go). Its stack is taken here and not when it begins,
@@ -74,9 +76,10 @@ impl Builder {
     {
         let size = self.stack_size.map(|n| SizeClass::fit(n).ok_or_else(|| too_large(n)));
         let size = size.transpose()?;
+        let at = Location::caller();
         rt::with_current(|sched| {
             let stack = goroutine::take_stack(size.unwrap_or(sched.config.stack_size))?;
-            Ok(go_on(sched, Some(stack), self.name.as_deref(), f))
+            Ok(go_on(sched, at, Some(stack), self.name.as_deref(), f))
         })
     }
 }

@@ -157,7 +157,6 @@ impl<F: FnOnce() -> T, T> Ops<F, T> {
                 Err(error) => {
                     let at = g.spawned_at();
                     let text = format!("gort: cannot start the goroutine of {at}: {error}");
-                    eprintln!("{text}");
                     // SAFETY: the caller owns the body, which is still the closure.
                     unsafe { Self::refuse(g, JoinError::panicked(g.id(), Box::new(text))) };
                     return Stopped::Done;

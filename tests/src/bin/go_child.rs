@@ -9,18 +9,19 @@
 //! In a build with `panic = "abort"` it also sees to it that an abort waits for a goroutine's end.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::sync::mpsc;
 use std::thread::{self, ThreadId};
 use std::time::{Duration, Instant};
 
 use futures::channel::oneshot;
 use gort::prelude::*;
 use gort::time::sleep;
-use gort::{Builder, Handle, JoinHandle, Runtime};
+use gort::{Builder, Handle, Runtime};
 
 const GOROUTINES: usize = 8;
 /// Changes of the thread that must be seen, each of them in the middle of `round`.
-const SWITCHES: usize = 2_000;
+const SWITCHES: usize = 1_000;
 /// Only a hang takes longer.
 const BOUND: Duration = Duration::from_secs(60);
 
@@ -32,28 +33,26 @@ fn here() -> ThreadId {
 }
 
 fn main() {
-    // SAFETY: `round` keeps nothing of a thread over a wait, but for the guard of `enter`, which
-    // is gort's own, and which is what is tested.
+    // SAFETY: `round` keeps nothing of a thread over a wait.
     let builder = unsafe { Builder::new().procs(4).migrate_goroutines() };
     let rt = builder.build().expect("a runtime");
     let switches = Arc::new(AtomicUsize::new(0));
-    let stop = Arc::new(AtomicBool::new(false));
-    let busy = pressure(&rt, &stop);
+    let (mover, thread) = waker_thread();
     let all: Vec<_> = (0..GOROUTINES)
         .map(|_| {
-            let switches = switches.clone();
+            let (switches, mover) = (switches.clone(), mover.clone());
             rt.go(move || {
                 let start = Instant::now();
                 while switches.load(SeqCst) < SWITCHES {
                     assert!(start.elapsed() < BOUND, "goroutines do not change threads");
-                    switches.fetch_add(round(), SeqCst);
+                    switches.fetch_add(round(&mover), SeqCst);
                 }
             })
         })
         .collect();
     all.into_iter().for_each(|one| one.wait().expect("a goroutine"));
-    stop.store(true, SeqCst);
-    busy.into_iter().for_each(|task| task.wait().expect("a task"));
+    drop(mover);
+    thread.join().expect("the plain thread");
     abort_under_panic_abort(&rt);
     while rt.handle().metrics().goroutines + rt.handle().metrics().tasks > 0 {
         thread::yield_now();
@@ -62,19 +61,16 @@ fn main() {
     println!("{} switches", switches.load(SeqCst));
 }
 
-/// Work that moves the goroutines about.
-fn pressure(rt: &Runtime, stop: &Arc<AtomicBool>) -> Vec<JoinHandle<()>> {
-    let busy = |stop: Arc<AtomicBool>| async move {
-        while !stop.load(SeqCst) {
-            gort::spawn(gort::yield_now()).await.expect("a task");
-        }
-    };
-    (0..4).map(|_| rt.spawn(busy(stop.clone()))).collect()
+/// Answers from a plain thread: what it wakes goes to the queue that all Ps share.
+fn waker_thread() -> (mpsc::Sender<oneshot::Sender<()>>, thread::JoinHandle<()>) {
+    let (send, receive) = mpsc::channel::<oneshot::Sender<()>>();
+    let answer = move || receive.iter().for_each(|wake| wake.send(()).expect("somebody waits"));
+    (send, thread::spawn(answer))
 }
 
 /// Calls gort before and after waits, in one function; gives the number of changed threads.
 #[inline(always)]
-fn round() -> usize {
+fn round(mover: &mpsc::Sender<oneshot::Sender<()>>) -> usize {
     let mut switches = 0;
     let mut last = here();
     let mut look = || {
@@ -84,6 +80,10 @@ fn round() -> usize {
     };
     let handle = Handle::current();
     for i in 0..8_u64 {
+        let (wake, woken) = oneshot::channel();
+        mover.send(wake).expect("the plain thread");
+        assert_eq!(woken.wait(), Ok(()));
+        look();
         // Queued on this P, before and after the switch.
         let (send, receive) = oneshot::channel();
         let sender = gort::spawn(async move { send.send(i).expect("somebody waits") });
@@ -101,10 +101,10 @@ fn round() -> usize {
         assert_eq!(goroutine.wait().expect("a goroutine"), i + 1);
         look();
     }
-    let entered = handle.enter();
     sleep(Duration::from_micros(20)).wait();
     look();
-    drop(entered);
+    drop(handle.enter());
+    assert_eq!(Handle::current().metrics().procs, 4);
     assert!(gort::block_on(async { handle.metrics().procs }) == 4);
     assert!(!thread::panicking());
     switches
