@@ -76,7 +76,8 @@ impl Watched {
     /// One look, at `now`.
     fn look<'a>(&mut self, ps: &'a [P], me: &P, now: u64) -> Look<'a> {
         // Relaxed: hints that spare the barrier.
-        let keeps = |p: &&P| p.id != me.id && p.counters.hidden.load(Ordering::Relaxed) > 0;
+        let keeps =
+            |p: &&P| p.id != me.id && p.counters.hidden.load(Ordering::Relaxed) > 0 && p.is_held();
         let Some(victim) = ps.iter().find(keeps) else { return Look::Nothing };
         let seen = Some((victim.id, victim.counters.dispatches.load(Ordering::Relaxed)));
         if self.seen != seen {
@@ -123,7 +124,8 @@ impl M {
             // With nobody running there is nobody to wait for, but for another searcher that is
             // just finding something.
             let counts = sched.idle.counts();
-            if looked > LINGER && counts.procs + counts.spinning >= procs {
+            let alone = counts.procs + counts.spinning >= procs;
+            if counts.is_closing() || looked > LINGER && alone {
                 return None;
             }
             (0..4).for_each(|_| spin_loop());
