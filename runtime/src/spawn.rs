@@ -86,7 +86,13 @@ where
 
 #[inline]
 fn new_g<'a, F: Future>(spawned_at: &'static Location<'static>, name: Option<&'a str>) -> NewG<'a> {
-    NewG { vtable: Ops::<F>::VTABLE, class: Ops::<F>::CLASS, spawned_at, name }
+    NewG {
+        vtable: Ops::<F>::VTABLE,
+        class: Ops::<F>::CLASS,
+        layout: Ops::<F>::LAYOUT,
+        spawned_at,
+        name,
+    }
 }
 
 /// Starts a goroutine: `f` runs on a stack of its own, beside whatever goes on, and may wait
@@ -142,7 +148,8 @@ where
         return JoinHandle::refused();
     }
     let (vtable, class) = (goroutine::Ops::<F, T>::VTABLE, goroutine::Ops::<F, T>::CLASS);
-    let new = NewG { vtable, class, spawned_at, name };
+    let layout = goroutine::Ops::<F, T>::LAYOUT;
+    let new = NewG { vtable, class, layout, spawned_at, name };
     // SAFETY: as in `spawn_on`.
     unsafe {
         match m::current().filter(|m| m.is_of(sched)) {

@@ -17,7 +17,7 @@
 
 use std::panic::Location;
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
 use std::task::{RawWakerVTable, Waker};
 
 use super::Sched;
@@ -41,11 +41,11 @@ pub(crate) struct G {
     spawned_at: &'static Location<'static>,
     /// The P that dispatched it last; a hint for join wakes.
     last_p: AtomicU32,
+    /// Where its mark stands in the queue of that P (`p.rs`), modulo 2^32; a hint.
+    mark: AtomicU32,
     class: Class,
     /// Its name is in the scheduler's table.
     named: bool,
-    /// Where its mark stands in the queue of that P (`p.rs`); a hint.
-    mark: AtomicU64,
 }
 
 /// What a kind of G brings along: its body's operations.
@@ -137,7 +137,7 @@ impl GRef {
             (&raw mut (*g).last_p).write(AtomicU32::new(u32::MAX));
             (&raw mut (*g).class).write(class);
             (&raw mut (*g).named).write(false);
-            (&raw mut (*g).mark).write(AtomicU64::new(0));
+            (&raw mut (*g).mark).write(AtomicU32::new(0));
         }
         GRef(cell.cast())
     }
@@ -217,11 +217,11 @@ impl GRef {
         unsafe { (*self.0.as_ptr()).named = true };
     }
 
-    pub(super) fn mark(self) -> u64 {
+    pub(super) fn mark(self) -> u32 {
         self.header().mark.load(Ordering::Relaxed) // Relaxed: a hint
     }
 
-    pub(super) fn set_mark(self, at: u64) {
+    pub(super) fn set_mark(self, at: u32) {
         self.header().mark.store(at, Ordering::Relaxed); // Relaxed: a hint
     }
 

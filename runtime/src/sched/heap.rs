@@ -17,7 +17,7 @@
 //! the scheduler, whose memory the header of each cell points to.
 
 use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::ptr::NonNull;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -42,12 +42,7 @@ pub(crate) enum Class {
     /// An index into `SIZES`.
     Slab(u8),
     /// Too large or too strictly aligned: from the allocator.
-    Large {
-        /// Its size in bytes.
-        size: u32,
-        /// Its alignment in bytes.
-        align: u32,
-    },
+    Large,
 }
 
 impl Class {
@@ -55,8 +50,7 @@ impl Class {
     pub(crate) const fn of(layout: Layout) -> Class {
         let (size, align) = (layout.size(), layout.align());
         if size > LARGEST || align > GRAIN {
-            assert!(size <= u32::MAX as usize, "a task's future is larger than 4 GiB");
-            return Class::Large { size: size as u32, align: align as u32 };
+            return Class::Large;
         }
         let mut i = 0;
         while SIZES[i] < size {
@@ -131,13 +125,13 @@ impl Cache {
 
     /// A cell whose status word is 0 and whose other bytes are anything.
     #[inline]
-    pub(super) fn alloc(&mut self, heap: &Heap, class: Class) -> NonNull<u8> {
+    pub(super) fn alloc(&mut self, heap: &Heap, class: Class, layout: Layout) -> NonNull<u8> {
         match class {
             Class::Slab(i) => match self.lists[usize::from(i)].pop() {
                 Some(cell) => cell,
                 None => self.refill(heap, i),
             },
-            Class::Large { .. } => heap.alloc(class).0, // a P allocates only before the end
+            Class::Large => heap.alloc(class, layout).0, // a P allocates only before the end
         }
     }
 
@@ -172,7 +166,7 @@ struct Central {
     slabs: Vec<Slab>,
     /// Cells that have been carved.
     carved: usize,
-    large: HashSet<GPtr>,
+    large: HashMap<GPtr, Layout>,
     /// Set by `close`: the cells that are still in use.
     remaining: Option<usize>,
 }
@@ -205,7 +199,7 @@ impl Heap {
             classes,
             slabs: Vec::new(),
             carved: 0,
-            large: HashSet::new(),
+            large: HashMap::new(),
             remaining: None,
         };
         Heap { central: Mutex::new(central) }
@@ -218,13 +212,13 @@ impl Heap {
     /// A cell for a thread that holds no P. Also whether it is the only one of a closed heap: then
     /// it owns the scheduler, and the caller must count it.
     #[cold]
-    pub(super) fn alloc(&self, class: Class) -> (NonNull<u8>, bool) {
+    pub(super) fn alloc(&self, class: Class, layout: Layout) -> (NonNull<u8>, bool) {
         let mut central = self.lock();
         let cell = match class {
             Class::Slab(i) => central.take_one(i),
-            Class::Large { size, align } => {
-                let cell = alloc(large_layout(size, align));
-                central.large.insert(GPtr(cell));
+            Class::Large => {
+                let cell = alloc(layout);
+                central.large.insert(GPtr(cell), layout);
                 cell
             }
         };
@@ -247,10 +241,10 @@ impl Heap {
             Class::Slab(i) => {
                 central.classes[usize::from(i)].put(g.cell());
             }
-            Class::Large { size, align } => {
-                central.large.remove(&GPtr(g.cell()));
+            Class::Large => {
+                let layout = central.large.remove(&GPtr(g.cell())).expect("it was listed");
                 // SAFETY: it was allocated with this layout, and nobody refers to it.
-                unsafe { dealloc(g.cell().as_ptr(), large_layout(size, align)) };
+                unsafe { dealloc(g.cell().as_ptr(), layout) };
             }
         }
         match &mut central.remaining {
@@ -273,7 +267,7 @@ impl Heap {
         let (cells, large): (Vec<_>, Vec<_>) = {
             let central = self.lock();
             // A large cell may be gone once the lock is released: these are taken under it.
-            let large = central.large.iter().map(|p| GRef::from_raw(p.0.as_ptr().cast()));
+            let large = central.large.keys().map(|p| GRef::from_raw(p.0.as_ptr().cast()));
             (central.cells().collect(), large.filter(|g| g.status().try_ref()).collect())
         };
         large.into_iter().for_each(&mut f);
@@ -375,10 +369,6 @@ impl Drop for Heap {
             unsafe { dealloc(slab.base.as_ptr(), layout) };
         }
     }
-}
-
-fn large_layout(size: u32, align: u32) -> Layout {
-    Layout::from_size_align(size as usize, align as usize).expect("it was a layout before")
 }
 
 fn alloc(layout: Layout) -> NonNull<u8> {

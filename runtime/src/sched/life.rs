@@ -26,9 +26,10 @@ use std::time::{Duration, Instant};
 use gort_netpoll::Netpoll;
 
 use super::g::{GRef, Runnable};
-use super::heap::{Class, Heap};
+use super::heap::Heap;
 use super::idle::Idle;
 use super::m::M;
+use super::outside::NewG;
 use super::p::P;
 use super::runq::Global;
 use super::stats::Counters;
@@ -233,8 +234,8 @@ impl Sched {
     }
 
     /// A cell for a thread that holds no P here.
-    pub(super) fn alloc_outside(&self, class: Class) -> NonNull<u8> {
-        let (cell, first) = self.heap.alloc(class);
+    pub(super) fn alloc_outside(&self, new: &NewG<'_>) -> NonNull<u8> {
+        let (cell, first) = self.heap.alloc(new.class, new.layout);
         if first {
             // SAFETY: the caller has a handle. The count is given to the last cell.
             unsafe { Arc::increment_strong_count(self) };

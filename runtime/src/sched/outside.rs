@@ -6,6 +6,7 @@
 //! its spawns are local; when it has nothing to do it hands that P, and what it
 //! has queued, to a worker, and sleeps on its note.
 
+use std::alloc::Layout;
 use std::cell::Cell;
 use std::collections::HashMap;
 use std::future::Future;
@@ -34,6 +35,7 @@ const LOCAL_BATCH: usize = 61;
 pub(crate) struct NewG<'a> {
     pub(crate) vtable: &'static VTable,
     pub(crate) class: Class,
+    pub(crate) layout: Layout,
     pub(crate) spawned_at: &'static Location<'static>,
     pub(crate) name: Option<&'a str>,
 }
@@ -61,7 +63,7 @@ impl Sched {
         // Relaxed twice: uniqueness, statistics.
         let id = self.ids.fetch_add(1, Ordering::Relaxed);
         self.outside.spawns_of(new.vtable).fetch_add(1, Ordering::Relaxed);
-        let cell = self.alloc_outside(new.class);
+        let cell = self.alloc_outside(new);
         // SAFETY: the cell is fresh and of the class.
         let g = unsafe { GRef::init(cell, self, new.vtable, id, new.class, home, new.spawned_at) };
         self.set_name(g, new);
@@ -207,7 +209,7 @@ impl M {
         let Some(p) = self.p() else { return sched.newproc(new) };
         // SAFETY: this M holds the P, inside the core.
         let local = unsafe { p.local() };
-        let cell = local.cache.alloc(&sched.heap, new.class);
+        let cell = local.cache.alloc(&sched.heap, new.class, new.layout);
         let id = local.new_id(&sched.ids);
         let (class, home) = (new.class, std::ptr::null());
         bump(p.counters.spawns_of(new.vtable));

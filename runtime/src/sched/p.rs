@@ -80,7 +80,7 @@ pub(super) struct Local {
     /// How many entries have been taken from the front of `fresh`: positions count from there.
     front: u64,
     /// The joiner that was put into its mark last, and where.
-    deferred: Option<(GRef, u64)>,
+    deferred: Option<(GRef, u32)>,
     /// Up to where `pop_oldest` has looked; 0 once `fresh` has been empty.
     marks_seen: u64,
     pub(super) shared: Shared,
@@ -264,7 +264,7 @@ impl Local {
 
     fn turn_batch(&mut self, g: Option<GRef>) {
         if let Some(g) = g {
-            g.set_mark(self.front + self.slice as u64);
+            g.set_mark((self.front + self.slice as u64) as u32);
             self.fresh.push_back(Fresh::Mark(g));
         }
         let (mut i, mut j) = (self.slice, self.fresh.len());
@@ -281,8 +281,7 @@ impl Local {
     pub(super) fn push_joiner(&mut self, g: Runnable) -> bool {
         let joiner = g.g();
         let at = joiner.mark();
-        if let Some(i) = at.checked_sub(self.front)
-            && let Some(entry) = self.fresh.get_mut(i as usize)
+        if let Some(entry) = self.fresh.get_mut(self.position(at))
             && matches!(entry, Fresh::Mark(parent) if *parent == joiner)
         {
             *entry = Fresh::Run(g);
@@ -309,10 +308,15 @@ impl Local {
         std::mem::replace(entry, mark).run()
     }
 
+    /// Where a mark stands now, if it is still there.
+    fn position(&self, mark: u32) -> usize {
+        mark.wrapping_sub(self.front as u32) as usize
+    }
+
     /// Takes the joiner that was put into its mark last, and leaves the mark.
     fn pop_deferred(&mut self) -> Option<Runnable> {
         let (joiner, at) = self.deferred.take()?;
-        let entry = self.fresh.get_mut(at.checked_sub(self.front)? as usize)?;
+        let entry = self.fresh.get_mut(self.position(at))?;
         match entry {
             Fresh::Run(g) if g.g() == joiner => std::mem::replace(entry, Fresh::Mark(joiner)).run(),
             _ => None,

@@ -32,7 +32,9 @@ pub(crate) struct Ops<F>(std::marker::PhantomData<F>);
 
 impl<F: Future> Ops<F> {
     /// The cell's size class.
-    pub(crate) const CLASS: Class = Class::of(Layout::new::<Task<F>>());
+    pub(crate) const CLASS: Class = Class::of(Self::LAYOUT);
+    /// The cell's layout.
+    pub(crate) const LAYOUT: Layout = Layout::new::<Task<F>>();
 
     /// See `VTable`.
     pub(crate) const VTABLE: &'static VTable = &VTable {

@@ -102,7 +102,9 @@ pub(crate) struct Ops<F, T>(std::marker::PhantomData<(F, T)>);
 
 impl<F: FnOnce() -> T, T> Ops<F, T> {
     /// The cell's size class.
-    pub(crate) const CLASS: Class = Class::of(Layout::new::<Goroutine<F, T>>());
+    pub(crate) const CLASS: Class = Class::of(Self::LAYOUT);
+    /// The cell's layout.
+    pub(crate) const LAYOUT: Layout = Layout::new::<Goroutine<F, T>>();
 
     /// See `VTable`.
     pub(crate) const VTABLE: &'static VTable = &VTable {
