@@ -145,7 +145,7 @@ func spawnManyBusyYielding(s setup) {
 			}
 		})
 	}
-	perOp(5_000, func(n int) int { return spawnMany(n, 1000) })(s)
+	perOp(2_000, func(n int) int { return spawnMany(n, 1000) })(s)
 	end.Store(true)
 	busy.Wait()
 }
@@ -162,7 +162,7 @@ func spawnManyBusySpawning(s setup) {
 	for range s.procs {
 		go next()
 	}
-	perOp(5_000, func(n int) int { return spawnMany(n, 1000) })(s)
+	perOp(2_000, func(n int) int { return spawnMany(n, 1000) })(s)
 	end.Store(true)
 }
 

@@ -67,30 +67,41 @@ func lateness(s setup) {
 	result("late_p99_us", quantile(late, 0.99))
 }
 
-// parked lets n goroutines wait on one channel and divides the growth of the resident memory by n.
+// parked lets n goroutines wait on one channel, divides the growth of memory by n, and wakes and awaits them all.
 func parked(n int) {
-	never := make(chan struct{})
+	gate := make(chan struct{})
+	var all sync.WaitGroup
 	park := func(n int) {
-		all := runtime.NumGoroutine() + n
+		there := runtime.NumGoroutine() + n
 		for range n {
-			go func() { <-never }()
+			all.Go(func() { <-gate })
 		}
-		for runtime.NumGoroutine() < all {
+		for runtime.NumGoroutine() < there {
 			runtime.Gosched()
 		}
 		runtime.Gosched()
 	}
 	park(1000)
-	before := residentBytes()
+	resident, tables := residentBytes(), pageTableBytes()
 	w := start()
 	park(n)
-	bytes := residentBytes() - before
 	w.perOp(n)
-	result("bytes", float64(bytes)/float64(n))
+	tables = pageTableBytes() - tables
+	result("bytes", float64(residentBytes()-resident+tables)/float64(n))
+	result("table_bytes", float64(tables)/float64(n))
+	w = start()
+	close(gate)
+	all.Wait()
+	wall, _ := w.stop()
+	result("wake_ns", float64(wall)/float64(n))
 }
 
 func residentBytes() int {
 	return statusField("/proc/self/status", "VmRSS:") * 1024
+}
+
+func pageTableBytes() int {
+	return statusField("/proc/self/status", "VmPTE:") * 1024
 }
 
 func statusField(file, name string) (value int) {
@@ -103,9 +114,13 @@ func statusField(file, name string) (value int) {
 	return value
 }
 
-// idle watches the process for three seconds: one timer far away, one socket that listens. Go's main goroutine sleeps beside
+// idle watches the process for three seconds, or one in a quick run: one timer far away, one socket that listens. Go's main goroutine sleeps beside
 // them, which is one wake-up.
-func idle(setup) {
+func idle(s setup) {
+	seconds := 3
+	if s.scale < 0.5 {
+		seconds = 1
+	}
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	check(err == nil)
 	go listener.Accept()
@@ -113,7 +128,7 @@ func idle(setup) {
 	time.Sleep(300 * time.Millisecond)
 	slept := voluntarySwitches()
 	w := start()
-	time.Sleep(3 * time.Second)
+	time.Sleep(time.Duration(seconds) * time.Second)
 	wall, cpu := w.stop()
 	result("wakeups_per_s", float64(voluntarySwitches()-slept)/wall.Seconds())
 	result("cpu_us_per_s", cpu.Seconds()*1e6/wall.Seconds())

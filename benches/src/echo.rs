@@ -7,6 +7,7 @@
 use std::io::Write as _;
 use std::net::SocketAddr;
 
+pub mod goroutines;
 pub mod gort;
 pub mod histogram;
 pub mod load;

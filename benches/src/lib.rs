@@ -8,13 +8,14 @@
 //! The layers, each knowing only the ones above it in this list:
 //!
 //! - [`measure`]: wall clock, CPU clock, memory and context switches of a process; [`report`]: the result lines;
-//! - [`rt`]: the trait and the peers; [`slot`] and [`work`]: the channel and the busy loop that all of them share;
+//! - [`rt`]: the trait and the peers; [`co`]: the same for stackful coroutines, where code blocks; [`slot`] and [`work`]: the channel and the busy loop that all of them share;
 //! - [`workload`]: what is measured;
 //! - [`echo`]: the TCP echo servers and the load generator;
 //! - [`runner`]: the program `peers`, which runs all cells interleaved in fresh processes and prints one table.
 //!
 //! `README.md` says how to run them and what each row means.
 
+pub mod co;
 pub mod echo;
 pub mod measure;
 pub mod report;
@@ -24,5 +25,6 @@ pub mod slot;
 pub mod work;
 pub mod workload;
 
+pub use co::Co;
 pub use report::Report;
 pub use rt::Rt;

@@ -6,8 +6,8 @@
 //!
 //! Server and clients share one runtime in one process. Each connection is two tasks, one at each
 //! end, so a thousand connections are two thousand tasks, on as many threads as there are CPUs.
-//! One more task prints what the clients measure, on a timer of the same runtime. `--help` tells
-//! what can be changed.
+//! One more task prints what the clients measure, on a timer of the same runtime. With
+//! `--mode goroutine` the server's tasks are goroutines. `--help` tells what can be changed.
 #![allow(unreachable_pub)] // in a program, `pub` is for its other modules
 
 mod client;
@@ -15,6 +15,7 @@ mod files;
 mod histogram;
 mod options;
 mod screen;
+mod server;
 
 use std::io;
 use std::process::ExitCode;
@@ -67,7 +68,7 @@ async fn tour(options: Options) -> io::Result<u64> {
     let screen = Screen::new();
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let addr = listener.local_addr()?;
-    let server = gort::spawn(serve(listener));
+    let server = server::start(options.mode, listener);
 
     let start = Instant::now();
     let mut streams = Vec::with_capacity(options.connections);
@@ -95,17 +96,4 @@ async fn tour(options: Options) -> io::Result<u64> {
     screen.closing(&Summary { answers, elapsed: start.elapsed(), metrics, failures: &failures });
     server.abort();
     Ok(failures.len() as u64)
-}
-
-/// The server: a task per connection, each sending back what it reads.
-async fn serve(listener: TcpListener) -> io::Result<()> {
-    loop {
-        let (stream, _peer) = listener.accept().await?;
-        drop(gort::spawn(echo(stream))); // runs on by itself
-    }
-}
-
-async fn echo(stream: TcpStream) -> io::Result<u64> {
-    stream.set_nodelay(true)?;
-    futures::io::copy(&stream, &mut &stream).await
 }

@@ -12,6 +12,7 @@ Usage: tour [OPTIONS]
   --seconds N      how long to run, 1 to 3600 (8)
   --connections N  clients at once, 1 to 20000 (1000)
   --size N         bytes per message, 1 to 65536 (64)
+  --mode MODE      how the server is written: async or goroutine (async)
   --procs N        tasks that may run at once, 1 to 4096 (one per CPU, or GORT_PROCS)
   --help           print this and exit
 ";
@@ -22,18 +23,38 @@ pub enum Command {
     Help,
 }
 
+/// The style of the server.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Mode {
+    /// Futures.
+    Async,
+    /// Goroutines.
+    Goroutine,
+}
+
+impl Mode {
+    pub fn name(self) -> &'static str {
+        match self {
+            Mode::Async => "async",
+            Mode::Goroutine => "goroutine",
+        }
+    }
+}
+
 #[derive(Debug, PartialEq)]
 pub struct Options {
     pub seconds: u64,
     pub connections: usize,
     pub size: usize,
     pub procs: Option<usize>,
+    pub mode: Mode,
 }
 
 /// Reads the arguments that follow the program's name; both `--size 64` and `--size=64` will do.
 pub fn parse(args: impl Iterator<Item = String>) -> Result<Command, String> {
     let mut args = args;
-    let mut options = Options { seconds: 8, connections: 1000, size: 64, procs: None };
+    let mut options =
+        Options { seconds: 8, connections: 1000, size: 64, procs: None, mode: Mode::Async };
     while let Some(arg) = args.next() {
         let (name, mut value) = match arg.split_once('=') {
             Some((name, value)) => (name, Some(value.to_owned())),
@@ -43,6 +64,7 @@ pub fn parse(args: impl Iterator<Item = String>) -> Result<Command, String> {
         match name {
             // 20,000 connections leave room among the 28,000 ports that clients get on Linux.
             "--connections" => options.connections = number(name, value(), 1..=20_000)?,
+            "--mode" => options.mode = mode(value())?,
             "--procs" => options.procs = Some(number(name, value(), 1..=4096)?),
             "--seconds" => options.seconds = number(name, value(), 1..=3600)?,
             // A client writes all of a message before it reads, so it must fit the socket buffers.
@@ -52,6 +74,12 @@ pub fn parse(args: impl Iterator<Item = String>) -> Result<Command, String> {
         }
     }
     Ok(Command::Run(options))
+}
+
+fn mode(value: Option<String>) -> Result<Mode, String> {
+    let mut modes = [Mode::Async, Mode::Goroutine].into_iter();
+    let found = modes.find(|mode| value.as_deref() == Some(mode.name()));
+    found.ok_or_else(|| "--mode wants `async` or `goroutine`".to_owned())
 }
 
 fn number<T: FromStr + PartialOrd + Display>(
@@ -75,10 +103,17 @@ mod tests {
 
     #[test]
     fn good_arguments() {
-        let defaults = Options { seconds: 8, connections: 1000, size: 64, procs: None };
+        let defaults =
+            Options { seconds: 8, connections: 1000, size: 64, procs: None, mode: Mode::Async };
         assert_eq!(parsed(""), Ok(Command::Run(defaults)));
-        let all = Options { seconds: 3, connections: 10, size: 4096, procs: Some(1) };
-        let line = "--seconds 3 --connections=10 --size 4096 --procs=1";
+        let all = Options {
+            seconds: 3,
+            connections: 10,
+            size: 4096,
+            procs: Some(1),
+            mode: Mode::Goroutine,
+        };
+        let line = "--seconds 3 --connections=10 --size 4096 --procs=1 --mode goroutine";
         assert_eq!(parsed(line), Ok(Command::Run(all)));
         assert_eq!(parsed("--procs 1 --help"), Ok(Command::Help));
     }
@@ -91,6 +126,8 @@ mod tests {
             ("--seconds", "--seconds wants a number, 1 to 3600"),
             ("--seconds 0", "--seconds: `0` is not a number from 1 to 3600"),
             ("--seconds=", "--seconds: `` is not a number from 1 to 3600"),
+            ("--mode", "--mode wants `async` or `goroutine`"),
+            ("--mode=thread", "--mode wants `async` or `goroutine`"),
             ("--procs -1", "--procs: `-1` is not a number from 1 to 4096"),
             ("--size 1e3", "--size: `1e3` is not a number from 1 to 65536"),
         ] {

@@ -30,7 +30,8 @@ impl Screen {
 
     pub fn opening(&self, options: &Options, procs: usize, connecting: Duration) {
         println!(
-            "gort: an echo server and {} clients, {} bytes a message, {} s, {procs} procs",
+            "gort: an echo server ({}) and {} clients, {} bytes a message, {} s, {procs} procs",
+            options.mode.name(),
             grouped(options.connections),
             grouped(options.size),
             options.seconds,
@@ -81,7 +82,8 @@ impl Screen {
         for (name, q) in [("p50", 0.5), ("p99", 0.99), ("p99.9", 0.999)] {
             fact(name, short(answers.quantile(q)), "");
         }
-        fact("tasks", grouped(metrics.tasks), "two a connection, the listener, the tour");
+        let tasks = grouped(metrics.tasks + metrics.goroutines);
+        fact("tasks", tasks, "two a connection, the listener, the tour");
         fact("threads", grouped(metrics.threads), &format!("for {} procs", metrics.procs));
         fact("errors", grouped(failures.len()), "connections that failed");
         if let Some(failure) = failures.first() {

@@ -87,6 +87,10 @@ pub mod time;
 #[allow(unsafe_code)] // see the ledger above
 mod util;
 
+#[cfg(doc)]
+#[doc = include_str!("../docs/soundness.md")]
+pub mod soundness {}
+
 #[cfg(not(loom))]
 pub use exports::*;
 

@@ -4,11 +4,11 @@
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
-export CARGO_PROFILE_RELEASE_LTO=fat CARGO_PROFILE_RELEASE_CODEGEN_UNITS=1
+export CARGO_TARGET_DIR=target/lto CARGO_PROFILE_RELEASE_LTO=fat CARGO_PROFILE_RELEASE_CODEGEN_UNITS=1
 for panic in unwind abort; do
     echo "--- panic = $panic"
     CARGO_PROFILE_RELEASE_PANIC=$panic cargo build --release -p gort-tests --bin go_child
     for _ in 1 2 3; do
-        timeout 100 "${CARGO_TARGET_DIR:-target}/release/go_child"
+        timeout 100 "$CARGO_TARGET_DIR/release/go_child"
     done
 done

@@ -7,8 +7,9 @@ use std::env;
 use std::process::ExitCode;
 
 use gort_benches::Report;
+use gort_benches::co::{GortGo, May};
 use gort_benches::rt::{Gort, Smol, Tokio};
-use gort_benches::workload::{self, Setup, Workload};
+use gort_benches::workload::{self, Setup, Workload, goroutines};
 
 fn main() -> ExitCode {
     let args: Vec<String> = env::args().skip(1).collect();
@@ -43,15 +44,20 @@ fn find(name: &str, runtime: &str) -> Result<Workload, String> {
         "gort" => workload::find::<Gort>(name),
         "tokio" => workload::find::<Tokio>(name),
         "smol" => workload::find::<Smol>(name),
+        "gort-go" => goroutines::find::<GortGo>(name),
+        "may" => goroutines::find::<May>(name),
         _ => return Err(format!("no runtime `{runtime}`\n{}", usage())),
     };
     found.ok_or_else(|| format!("no workload `{name}`\n{}", usage()))
 }
 
 fn usage() -> String {
-    let names: Vec<_> = workload::all::<Gort>().into_iter().map(|(name, _)| name).collect();
+    let names = |all: Vec<(&'static str, Workload)>| -> String {
+        all.into_iter().map(|(name, _)| format!(" {name}")).collect()
+    };
     format!(
-        "usage: bench_one WORKLOAD gort|tokio|smol PROCS [SCALE]\nworkloads: {}",
-        names.join(" ")
+        "usage: bench_one WORKLOAD RUNTIME PROCS [SCALE]\non gort, tokio, smol:{}\non gort-go, may:{}",
+        names(workload::all::<Gort>()),
+        names(goroutines::all::<GortGo>()),
     )
 }

@@ -1,4 +1,4 @@
-//! An echo server: `echo_server gort|tokio|smol|raw PROCS`. Prints `LISTENING address` and serves until it is ended.
+//! An echo server: `echo_server gort|gort-go|tokio|smol|may|raw PROCS`. Prints `LISTENING address` and serves until it is ended.
 
 use std::env;
 use std::process::ExitCode;
@@ -15,6 +15,8 @@ fn main() -> ExitCode {
     };
     match runtime.as_str() {
         "gort" => echo::gort::serve(procs),
+        "gort-go" => echo::goroutines::serve_gort(procs),
+        "may" => echo::goroutines::serve_may(procs),
         "tokio" => echo::tokio::serve(procs),
         "smol" => echo::smol::serve(procs),
         "raw" => {
@@ -29,6 +31,6 @@ fn main() -> ExitCode {
 }
 
 fn usage() -> ExitCode {
-    eprintln!("usage: echo_server gort|tokio|smol|raw PROCS");
+    eprintln!("usage: echo_server gort|gort-go|tokio|smol|may|raw PROCS");
     ExitCode::FAILURE
 }

@@ -1,5 +1,7 @@
 //! The rows of the table and the bars gort has set itself.
 
+use crate::runner::cells::GOROUTINES;
+
 /// A limit on gort's median.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Bar {
@@ -11,6 +13,14 @@ pub enum Bar {
     OfOneProc(f64),
     /// At most this much, whatever the others do.
     AtMost(f64),
+    /// Goroutines take at most this much of what gort's tasks take, where less is better.
+    GoroutinesOfTasks(f64),
+    /// Goroutines do at least this much of what gort's tasks do, where more is better.
+    GoroutinesAtLeastOfTasks(f64),
+    /// Goroutines take at most this much of the best of Go and may, where less is better.
+    GoroutinesOfBestPeer(f64),
+    /// At most this much of one peer's.
+    Of(&'static str, f64),
 }
 
 /// A metric of a workload that the table shows.
@@ -32,13 +42,33 @@ impl Row {
         self.metric.ends_with("req_per_s")
     }
 
+    /// The runtime that the row is about.
+    pub fn subject(&self) -> &'static str {
+        if self.is_blocking() { "gort-go" } else { "gort" }
+    }
+
+    /// Whom it is compared with.
+    pub fn peers(&self) -> &'static [&'static str] {
+        if self.is_blocking() { GOROUTINE_PEERS } else { &["tokio", "smol", "go"] }
+    }
+
+    fn is_blocking(&self) -> bool {
+        self.workload.starts_with(GOROUTINES)
+    }
+
     /// The bars with `procs` processors.
     pub fn bars(&self, procs: usize) -> &'static [Bar] {
         if procs == 1 { self.one } else { self.two }
     }
 }
 
-use Bar::{AtLeastOfBestPeer, AtMost, OfBestPeer, OfOneProc};
+/// Whom goroutines are compared with.
+pub const GOROUTINE_PEERS: &[&str] = &["go", "may"];
+
+use Bar::{
+    AtLeastOfBestPeer, AtMost, GoroutinesAtLeastOfTasks, GoroutinesOfBestPeer, GoroutinesOfTasks,
+    Of, OfBestPeer, OfOneProc,
+};
 
 const fn row(
     workload: &'static str,
@@ -52,7 +82,8 @@ const fn row(
 /// The rows of the workloads inside one process.
 ///
 /// The absolute limits on the first four are alarm lines for a machine with two cores at about 3 GHz: more means that a lock,
-/// a list, a clock or a malloc has crept in. A parked task may cost 160 bytes beside its future, which has 16.
+/// a list, a clock or a malloc has crept in. A parked task may cost 160 bytes beside its future, which has 16; a
+/// parked goroutine 4.6 KiB, page tables included.
 #[rustfmt::skip]
 const ROWS: &[Row] = &[
     row("spawn_join", "wall_ns", &[OfBestPeer(0.4), AtMost(130.0)], &[OfBestPeer(0.3), OfOneProc(1.1), AtMost(130.0)]),
@@ -81,17 +112,31 @@ const ROWS: &[Row] = &[
     row("parked_1M", "bytes", &[AtMost(176.0)], &[AtMost(176.0)]),
     row("idle", "wakeups_per_s", &[AtMost(2.0)], &[AtMost(2.0)]),
     row("idle", "cpu_us_per_s", &[AtMost(100.0)], &[AtMost(100.0)]),
+    row("go_spawn_join", "wall_ns", &[Of("go", 0.4)], &[Of("go", 0.4)]),
+    row("go_skynet", "wall_ns", &[Of("go", 0.4)], &[Of("go", 0.4)]),
+    row("go_skynet", "peak_mib", &[], &[]),
+    row("go_yield", "wall_ns", &[Of("go", 0.5)], &[Of("go", 0.5), Of("may", 1.0)]),
+    row("go_parked_100k", "wall_ns", &[], &[]),
+    row("go_parked_100k", "bytes", &[AtMost(4710.4)], &[AtMost(4710.4)]),
+    row("go_parked_100k", "wake_ns", &[], &[]),
+    row("go_parked_1M", "wall_ns", &[AtMost(1500.0)], &[AtMost(1500.0)]),
+    row("go_parked_1M", "bytes", &[AtMost(4710.4)], &[AtMost(4710.4)]),
+    row("go_parked_1M", "table_bytes", &[], &[]),
+    row("go_parked_1M", "wake_ns", &[], &[]),
 ];
 
 /// The rows of each echo cell.
 #[rustfmt::skip]
 const ECHO_ROWS: &[Row] = &[
-    row("", "cpu_us", &[OfBestPeer(1.0)], &[OfBestPeer(1.0)]),
-    row("", "req_per_s", &[AtLeastOfBestPeer(0.95)], &[AtLeastOfBestPeer(0.95)]),
+    row("", "cpu_us", ECHO_CPU, ECHO_CPU),
+    row("", "req_per_s", ECHO_RATE, ECHO_RATE),
     row("", "p50_us", &[], &[]),
     row("", "p99_us", &[OfBestPeer(1.0)], &[OfBestPeer(1.0)]),
     row("", "p99.9_us", &[], &[]),
 ];
+
+const ECHO_CPU: &[Bar] = &[OfBestPeer(1.0), GoroutinesOfTasks(1.05), GoroutinesOfBestPeer(1.0)];
+const ECHO_RATE: &[Bar] = &[AtLeastOfBestPeer(0.95), GoroutinesAtLeastOfTasks(0.95)];
 
 /// All rows, in the order of the table.
 pub fn rows() -> Vec<Row> {

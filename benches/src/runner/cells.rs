@@ -1,16 +1,27 @@
 //! Cells: one workload at one number of processors.
 
-use crate::Rt;
+use crate::co::{GortGo, May};
 use crate::rt::Gort;
 use crate::runner::options::Options;
 use crate::runner::process::Programs;
-use crate::workload;
+use crate::workload::{self, goroutines};
+use crate::{Co, Rt};
 
 /// Connections and bytes per message of the echo cells.
 const ECHO: [(usize, usize); 4] = [(50, 64), (50, 4096), (1000, 64), (1000, 4096)];
 
 /// The numbers of processors that are measured.
 const PROCS: [usize; 2] = [1, 2];
+
+/// How the names of the workloads in blocking style begin.
+pub const GOROUTINES: &str = "go_";
+
+/// Whether `runtime` is known not to survive `workload`, at any size that is measured. may maps each stack twice, and the
+/// kernel's 65,530 mappings end that near 32,000; then it panics or hangs.
+pub fn fails(workload: &str, runtime: &str) -> bool {
+    let many = ["go_skynet", "go_parked_100k", "go_parked_1M"];
+    runtime == May::NAME && many.contains(&workload)
+}
 
 /// One workload at one number of processors.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,12 +60,19 @@ impl Cell {
     }
 
     fn is_steady(&self) -> bool {
-        ["idle", "parked_100k", "parked_1M"].contains(&self.name.as_str())
+        self.name == "idle" || self.name.contains("parked_")
     }
 
     /// The runtimes of this cell, gort first. The raw loop has one thread.
     pub fn runtimes(&self, programs: &Programs) -> Vec<&'static str> {
-        let mut runtimes = vec![Gort::NAME, "tokio", "smol"];
+        let mut runtimes = Vec::new();
+        if !self.name.starts_with(GOROUTINES) {
+            runtimes.extend([Gort::NAME, "tokio", "smol"]);
+        }
+        if self.name.starts_with(GOROUTINES) || self.kind != Kind::Workload {
+            runtimes.extend([GortGo::NAME, May::NAME]);
+            runtimes.retain(|runtime| !fails(&self.name, runtime));
+        }
         if programs.has_go() {
             runtimes.push("go");
         }
@@ -67,8 +85,8 @@ impl Cell {
 
 /// The cells that `options` asks for.
 pub fn selected(options: &Options) -> Vec<Cell> {
-    let workloads =
-        workload::all::<Gort>().into_iter().map(|(name, _)| (name.to_owned(), Kind::Workload));
+    let workloads = workload::all::<Gort>().into_iter().chain(goroutines::all::<GortGo>());
+    let workloads = workloads.map(|(name, _)| (name.to_owned(), Kind::Workload));
     let echo = ECHO.map(|(connections, bytes)| {
         let kind = Kind::Echo { connections, bytes };
         (format!("echo_{connections}x{bytes}"), kind)

@@ -20,7 +20,7 @@ pub struct Options {
 const USAGE: &str =
     "usage: peers [--rounds N] [--quick] [--only NAME,NAME..] [--no-echo] [--no-go] [--write]
 
---rounds N   repeat each cell N times (5; with --quick 2)
+--rounds N   repeat each cell N times (3; with --quick 1)
 --quick      small sizes: a first look in a few minutes
 --only LIST  only cells whose name contains one of the words
 --no-echo    without the TCP echo servers
@@ -40,7 +40,7 @@ impl Options {
             options.take(arg, &mut args)?;
         }
         if options.rounds == 0 {
-            options.rounds = if options.quick { 2 } else { 5 };
+            options.rounds = if options.quick { 1 } else { 3 };
         }
         options.write |= options.is_complete();
         Ok(options)

@@ -79,7 +79,8 @@ impl Programs {
         let mut command = match (runtime, &self.go) {
             ("go", Some(go)) => {
                 let mut command = Command::new(&go.program);
-                command.arg(&cell.name);
+                // A Go twin serves both rows: all its tasks are goroutines.
+                command.arg(cell.name.strip_prefix("go_").unwrap_or(&cell.name));
                 command
             }
             _ => {

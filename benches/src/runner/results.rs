@@ -4,13 +4,8 @@ use std::collections::BTreeMap;
 
 use crate::Report;
 use crate::measure::quantile;
-use crate::runner::bars::{Bar, Row};
+use crate::runner::bars::{Bar, GOROUTINE_PEERS, Row};
 use crate::runner::cells::Cell;
-
-/// The one that is measured.
-const SUBJECT: &str = "gort";
-/// The limit of the machine, not a peer.
-const LIMIT: &str = "raw";
 
 /// All values of a run.
 #[derive(Debug, Default)]
@@ -51,18 +46,28 @@ impl Results {
         (!sorted.is_empty()).then(|| quantile(&sorted, 0.5))
     }
 
-    /// The best median of the peers.
-    pub fn best_peer(&self, row: &Row, procs: usize) -> Option<f64> {
-        let peers = ["tokio", "smol", "go"].into_iter();
-        let medians = peers.filter_map(|peer| self.median(row, procs, peer));
+    /// The best median of `peers`.
+    fn best(&self, row: &Row, procs: usize, peers: &[&'static str]) -> Option<f64> {
+        let medians = peers.iter().filter_map(|peer| self.median(row, procs, peer));
         let better = if row.more_is_better() { f64::max } else { f64::min };
         medians.reduce(better)
     }
 
     /// gort's median divided by the best peer's.
     pub fn ratio(&self, row: &Row, procs: usize) -> Option<f64> {
-        let best = self.best_peer(row, procs).filter(|&best| best > 0.0)?;
-        Some(self.median(row, procs, SUBJECT)? / best)
+        self.ratio_to(row, procs, row.subject(), row.peers())
+    }
+
+    /// The median of `runtime` divided by the best one of `others`.
+    fn ratio_to(
+        &self,
+        row: &Row,
+        procs: usize,
+        runtime: &'static str,
+        others: &[&'static str],
+    ) -> Option<f64> {
+        let best = self.best(row, procs, others).filter(|&best| best > 0.0)?;
+        Some(self.median(row, procs, runtime)? / best)
     }
 
     /// Judges gort by the bars of `row`.
@@ -71,14 +76,29 @@ impl Results {
     }
 
     fn judge(&self, row: &Row, procs: usize, bar: Bar) -> Verdict {
-        let own = self.median(row, procs, SUBJECT);
+        let own = self.median(row, procs, row.subject());
         let ratio = self.ratio(row, procs);
+        let goroutines = |others| self.ratio_to(row, procs, "gort-go", others);
         let (bar, met) = match bar {
             Bar::OfBestPeer(x) => (format!("<= {x} of best"), ratio.map(|r| r <= x)),
             Bar::AtLeastOfBestPeer(x) => (format!(">= {x} of best"), ratio.map(|r| r >= x)),
+            Bar::Of(peer, x) => {
+                let ratio = self.ratio_to(row, procs, row.subject(), &[peer]);
+                (format!("<= {x} of {peer}"), ratio.map(|r| r <= x))
+            }
+            Bar::GoroutinesOfTasks(x) => {
+                (format!("gort-go <= {x} of gort"), goroutines(&["gort"]).map(|r| r <= x))
+            }
+            Bar::GoroutinesAtLeastOfTasks(x) => {
+                (format!("gort-go >= {x} of gort"), goroutines(&["gort"]).map(|r| r >= x))
+            }
+            Bar::GoroutinesOfBestPeer(x) => {
+                let met = goroutines(GOROUTINE_PEERS).map(|r| r <= x);
+                (format!("gort-go <= {x} of go, may"), met)
+            }
             Bar::AtMost(x) => (format!("<= {x}"), own.map(|v| v <= x)),
             Bar::OfOneProc(x) => {
-                let alone = self.median(row, 1, SUBJECT);
+                let alone = self.median(row, 1, row.subject());
                 let met = own.zip(alone).map(|(own, alone)| own <= x * alone);
                 (format!("<= {x:.2} of P=1"), met)
             }
@@ -88,7 +108,7 @@ impl Results {
 }
 
 /// The order of the columns.
-pub const COLUMNS: [&str; 5] = [SUBJECT, "tokio", "smol", "go", LIMIT];
+pub const COLUMNS: [&str; 7] = ["gort", "gort-go", "tokio", "smol", "may", "go", "raw"];
 
 #[cfg(test)]
 mod tests {

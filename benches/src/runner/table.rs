@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use crate::runner::bars::{Row, rows};
-use crate::runner::cells::Cell;
+use crate::runner::cells::{Cell, fails};
 use crate::runner::results::{COLUMNS, Results, Verdict};
 
 /// The whole page: what it was measured on, the table of medians, the scatter.
@@ -18,16 +18,17 @@ pub(super) fn page(results: &Results, cells: &[Cell], machine: &str) -> String {
     let missed = verdicts.iter().filter(|v| v.met == Some(false)).count();
     page += machine;
     let _ = writeln!(page, "\nBars met: {met}, missed: {missed}.\n");
-    page += "Medians over the rounds. `gort / best` compares with the best of tokio, smol and Go; `raw` is a single-threaded\n";
-    page += "epoll loop, the limit of the machine. What each row means: `README.md`.\n\n";
-    page += "| workload | P | metric | gort | tokio | smol | Go | raw | gort / best | bars |\n";
-    page += "| --- | ---: | --- | ---: | ---: | ---: | ---: | ---: | ---: | --- |\n";
+    page += "Medians over the rounds. `gort / best` compares with the best of tokio, smol and Go, in rows `go_*`\n";
+    page += "`gort-go` (goroutines) with the best of may and Go; `raw` is a single-threaded epoll loop, the limit of the machine.\n";
+    page += "FAIL: known not to survive it, not run. What each row means: `README.md`.\n\n";
+    page += "| workload | P | metric | gort | gort-go | tokio | smol | may | Go | raw | gort / best | bars |\n";
+    page += "| --- | ---: | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | --- |\n";
     for (row, procs) in &lines {
         page += &line(results, row, *procs);
     }
     page += "\n## Scatter\n\nLeast and greatest value of the rounds.\n\n";
-    page += "| workload | P | metric | gort | tokio | smol | Go | raw |\n";
-    page += "| --- | ---: | --- | ---: | ---: | ---: | ---: | ---: |\n";
+    page += "| workload | P | metric | gort | gort-go | tokio | smol | may | Go | raw |\n";
+    page += "| --- | ---: | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |\n";
     for (row, procs) in &lines {
         page += &scatter(results, row, *procs);
     }
@@ -53,7 +54,12 @@ fn measured(results: &Results, cells: &[Cell]) -> Vec<(Row, usize)> {
 }
 
 fn line(results: &Results, row: &Row, procs: usize) -> String {
-    let medians = COLUMNS.map(|runtime| number(results.median(row, procs, runtime)));
+    let medians = COLUMNS.map(|runtime| {
+        if fails(row.workload, runtime) {
+            return "FAIL".to_owned();
+        }
+        number(results.median(row, procs, runtime))
+    });
     let ratio = match results.ratio(row, procs) {
         Some(ratio) => format!("{ratio:.2}"),
         None => "-".to_owned(),

@@ -8,24 +8,24 @@ use crate::measure::{Stopwatch, sleeps_of_other_threads};
 use crate::{Report, Rt};
 
 const SETTLE: Duration = Duration::from_millis(300);
-const WATCH: Duration = Duration::from_secs(3);
 
-/// CPU time and wake-ups per second of the runtime's threads over three idle seconds.
+/// CPU time and wake-ups per second of the runtime's threads over three idle seconds, or one in a quick run.
 pub fn idle<R: Rt>(setup: &Setup) -> Report {
     R::with(setup.procs, |handle| {
         let far = R::spawn_on(handle, async { R::sleep(Duration::from_secs(3600)).await });
         let listening = R::spawn_on(handle, R::accept_one());
         thread::sleep(SETTLE);
-        let report = watch();
+        let seconds = if setup.scale < 0.5 { 1 } else { 3 };
+        let report = watch(Duration::from_secs(seconds));
         drop((far, listening));
         report
     })
 }
 
-fn watch() -> Report {
+fn watch(duration: Duration) -> Report {
     let slept = sleeps_of_other_threads();
     let watch = Stopwatch::start();
-    thread::sleep(WATCH);
+    thread::sleep(duration);
     let elapsed = watch.stop();
     let woken = sleeps_of_other_threads() - slept;
     Report::new()

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, Waker};
 
 use super::Setup;
-use crate::measure::{Stopwatch, resident_bytes};
+use crate::measure::{Stopwatch, memory_bytes};
 use crate::{Report, Rt};
 
 static PARKED: AtomicU64 = AtomicU64::new(0);
@@ -28,14 +28,14 @@ impl Future for Parked {
     }
 }
 
-/// Parks `n` tasks and divides the growth of the resident memory by `n`. The tasks are never released: the process ends.
+/// Parks `n` tasks and divides the growth of memory by `n`. The tasks are never released: the process ends.
 pub fn parked<R: Rt>(setup: &Setup, n: u64) -> Report {
     let (grown, elapsed) = R::run(setup.procs, async move {
         park::<R>(1000).await;
-        let before = resident_bytes();
+        let before = memory_bytes();
         let watch = Stopwatch::start();
         park::<R>(n).await;
-        (resident_bytes() - before, watch.stop())
+        (memory_bytes() - before, watch.stop())
     });
     elapsed
         .per_op(n)

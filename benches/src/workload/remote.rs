@@ -20,7 +20,7 @@ pub fn idle<R: Rt>(setup: &Setup) -> Report {
 
 /// Two tasks per worker compute and yield without end.
 pub fn busy_yielding<R: Rt>(setup: &Setup) -> Report {
-    let n = setup.scaled(5_000);
+    let n = setup.scaled(2_000);
     R::with(setup.procs, |handle| {
         let busy = Busy::new();
         let tasks: Vec<_> = (0..2 * setup.procs)
@@ -35,7 +35,7 @@ pub fn busy_yielding<R: Rt>(setup: &Setup) -> Report {
 
 /// One task per worker computes and spawns its successor without end.
 pub fn busy_spawning<R: Rt>(setup: &Setup) -> Report {
-    let n = setup.scaled(5_000);
+    let n = setup.scaled(2_000);
     R::with(setup.procs, |handle| {
         let busy = Busy::new();
         for _ in 0..setup.procs {

@@ -1,0 +1,43 @@
+//! may: `set_workers(P)`, stacks of 32 KiB, which is its default.
+
+use may::coroutine;
+use may::sync::SyncFlag;
+
+use super::Co;
+
+/// may's coroutines.
+#[derive(Debug)]
+pub enum May {}
+
+impl Co for May {
+    const NAME: &'static str = "may";
+    type JoinHandle<T: Send + 'static> = coroutine::JoinHandle<T>;
+    type Gate = SyncFlag;
+
+    fn run<T: Send + 'static>(procs: usize, root: impl FnOnce() -> T + Send + 'static) -> T {
+        may::config().set_workers(procs);
+        Self::join(Self::go(root))
+    }
+
+    fn go<T: Send + 'static>(f: impl FnOnce() -> T + Send + 'static) -> coroutine::JoinHandle<T> {
+        // SAFETY: may asks that the coroutine use no thread-locals across a wait and fit its stack; the workloads hold
+        // nothing of a thread while they wait, and are a few calls deep.
+        unsafe { coroutine::spawn(f) }
+    }
+
+    fn join<T: Send + 'static>(handle: coroutine::JoinHandle<T>) -> T {
+        handle.join().expect("a benchmark's coroutine panicked")
+    }
+
+    fn yield_now() {
+        coroutine::yield_now();
+    }
+
+    fn pass(gate: &SyncFlag) {
+        gate.wait();
+    }
+
+    fn open(gate: &SyncFlag) {
+        gate.fire();
+    }
+}
