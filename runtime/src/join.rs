@@ -11,7 +11,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
 use crate::sched::g::{GRef, RawJoinWaker, Runnable};
-use crate::sched::schedule;
+use crate::sched::ready;
 use crate::sched::status::{DropJoin, Join, Wake};
 
 /// The claim on the result of a task.
@@ -99,7 +99,7 @@ impl<T> JoinHandle<T> {
             && g.status().abort() == Wake::Queue
         {
             // SAFETY: the abort gave the task to this thread.
-            schedule::ready(unsafe { Runnable::claim(g) });
+            ready::ready(unsafe { Runnable::claim(g) });
         }
     }
 
@@ -171,7 +171,7 @@ impl<T> Drop for JoinHandle<T> {
     fn drop(&mut self) {
         match self.state() {
             State::Live(g) => detach(g),
-            State::Taken(g) => schedule::drop_ref(g),
+            State::Taken(g) => ready::drop_ref(g),
             State::Refused => {}
         }
     }
@@ -185,12 +185,12 @@ fn detach(g: GRef) {
             DropJoin::Output => {
                 // SAFETY: the task has ended and nobody has taken the output.
                 unsafe { (g.vtable().drop_output)(g) };
-                return schedule::drop_ref(g);
+                return ready::drop_ref(g);
             }
             DropJoin::Detached { had_waker } => had_waker,
             DropJoin::Queue { had_waker } => {
                 // SAFETY: `drop_join` gave the task to this thread.
-                schedule::ready(unsafe { Runnable::claim(g) });
+                ready::ready(unsafe { Runnable::claim(g) });
                 had_waker
             }
         };

@@ -303,7 +303,7 @@ impl M {
             any |= self.cancel_queued();
             sched.heap.for_each_live(|g| {
                 any |= self.cancel_waiting(g);
-                super::schedule::drop_ref(g);
+                super::ready::drop_ref(g);
             });
         }
     }

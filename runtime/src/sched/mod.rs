@@ -6,7 +6,7 @@
 //! | `g`, `heap` | the header of a G; the cells they live in |
 //! | `p`, `runq` | the queues of a P |
 //! | `m` | the thread, and the bracket around user code |
-//! | `schedule` | the loop: find, run, stop |
+//! | `schedule`, `ready` | the loop: find, run, stop; the ways into its queues |
 //! | `idle`, `rest`, `steal` | who wakes whom, who sleeps, what a search pays |
 //! | `timers` | the timer heaps |
 //! | `sysmon` | the watchman |
@@ -32,13 +32,15 @@ pub(crate) mod outside;
 #[cfg(not(loom))]
 mod p;
 #[cfg(not(loom))]
+pub(crate) mod ready;
+#[cfg(not(loom))]
 mod rest;
 #[cfg(not(loom))]
 mod runq;
 #[cfg(all(test, loom))]
 mod runq_model;
 #[cfg(not(loom))]
-pub(crate) mod schedule;
+mod schedule;
 #[cfg(not(loom))]
 pub(crate) mod stats;
 pub(crate) mod status;

@@ -370,7 +370,7 @@ impl M {
                         self.push_resident_last(unsafe { Runnable::claim(g) });
                     }
                 }
-                super::schedule::drop_ref(g);
+                super::ready::drop_ref(g);
             });
             if !left {
                 return;
@@ -386,7 +386,7 @@ impl M {
     /// A resident has ended.
     pub(super) fn forget_local(&self, g: GRef) {
         if self.locals.borrow_mut().remove(&g.as_raw()) {
-            super::schedule::drop_ref(g);
+            super::ready::drop_ref(g);
         }
     }
 

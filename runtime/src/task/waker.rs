@@ -8,7 +8,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::task::{RawWaker, RawWakerVTable, Waker};
 
 use crate::sched::g::{GRef, Runnable};
-use crate::sched::schedule;
+use crate::sched::ready;
 use crate::sched::status::Wake;
 
 static VTABLE: RawWakerVTable = RawWakerVTable::new(clone, wake, wake_by_ref, drop_waker);
@@ -53,9 +53,9 @@ unsafe fn wake(g: *const ()) {
     let g = GRef::from_raw(g);
     match g.status().wake_by_val() {
         Wake::Nothing => {}
-        Wake::Free => schedule::free(g),
+        Wake::Free => ready::free(g),
         // SAFETY: the wake gave the G to this thread.
-        Wake::Queue => schedule::ready(unsafe { Runnable::claim(g) }),
+        Wake::Queue => ready::ready(unsafe { Runnable::claim(g) }),
     }
 }
 
@@ -63,10 +63,10 @@ unsafe fn wake_by_ref(g: *const ()) {
     let g = GRef::from_raw(g);
     if g.status().wake_by_ref() == Wake::Queue {
         // SAFETY: as in `wake`.
-        schedule::ready(unsafe { Runnable::claim(g) });
+        ready::ready(unsafe { Runnable::claim(g) });
     }
 }
 
 unsafe fn drop_waker(g: *const ()) {
-    schedule::drop_ref(GRef::from_raw(g));
+    ready::drop_ref(GRef::from_raw(g));
 }
