@@ -442,7 +442,7 @@ impl Local {
     }
 
     /// Somebody looks for work: puts the oldest half of the spawns where thieves see them.
-    /// True if thieves find something now.
+    /// True if thieves find something now that the owner will not run at once.
     #[cold]
     pub(super) fn show(&mut self) -> bool {
         if self.shared.shown.is_empty() {
@@ -450,7 +450,9 @@ impl Local {
             let shown: Vec<Runnable> = self.take_front(n).collect();
             shown.into_iter().for_each(|g| self.shared.shown.push(g));
         }
-        !self.shared.shown.is_empty() || !self.shared.woken.is_empty()
+        // The owner will take one of them itself.
+        let waiting = self.shared.shown.len() + self.shared.woken.len();
+        waiting > 0 && waiting + self.hidden() as usize > 1
     }
 
     /// A thief in the bracket: the woken G, or the oldest half of the spawns, to `to`.
