@@ -37,9 +37,9 @@
 //! # Fairness
 //! Whatever runs or yields: a runnable task, an expired timer and a ready socket each get their
 //! turn within a bounded number of dispatches, as long as a P is free at all. Woken tasks, the
-//! global queue and the network are looked at on every 61st dispatch at the latest, the oldest
-//! spawn on every 1021st, timers at every 8th, and sysmon polls the network every 10 ms if nobody
-//! else does.
+//! global queue and the network are looked at on every 61st dispatch at the latest (on every 8th
+//! where dispatches take microseconds), the oldest spawn on every 1021st, timers at every 8th, and
+//! sysmon polls the network every 10 ms if nobody else does.
 //!
 //! # Unsafe code
 //! Only these modules hold any, each block with its reason:

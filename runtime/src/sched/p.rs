@@ -21,7 +21,7 @@
 //! then needs 14 MB instead of 250, and runs 5 to 15 times faster. `fresh` is
 //! a plain deque, because a lock-free LIFO pop needs a fence (13 ns); it need
 //! not be lock-free, because a thief that is really idle makes itself heard
-//! (`Idle::is_hungry`) and the owner then spawns into `shown`.
+//! (`Counts::is_hungry`) and the owner then spawns into `shown`.
 
 use std::cell::UnsafeCell;
 use std::collections::VecDeque;
