@@ -8,9 +8,10 @@ use std::marker::PhantomData;
 use std::mem::MaybeUninit;
 use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::pin::Pin;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Waker, ready};
 
 use crate::sched::g::{GRef, RawJoinWaker, Runnable};
+use crate::sched::preempt::poll_slice;
 use crate::sched::ready;
 use crate::sched::status::{DropJoin, Join, Wake};
 
@@ -151,12 +152,13 @@ impl<T> Future for JoinHandle<T> {
     type Output = Result<T, JoinError>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        ready!(poll_slice(cx));
         let g = match self.state() {
             State::Live(g) => g,
             State::Refused => return Poll::Ready(Err(JoinError::cancelled(0))),
             State::Taken(_) => panic!("JoinHandle polled after it was ready"),
         };
-        std::task::ready!(JoinHandle::<T>::poll_done(g, cx.waker()));
+        ready!(JoinHandle::<T>::poll_done(g, cx.waker()));
         let mut output = MaybeUninit::<Self::Output>::uninit();
         // SAFETY: the task has ended and the output is this handle's; `T` is the task's output
         // type (`new`).

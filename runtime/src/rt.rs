@@ -15,14 +15,15 @@ use crate::join::JoinHandle;
 use crate::sched::Sched;
 use crate::sched::life::Config;
 use crate::sched::m;
+use crate::sched::ps::PROCS_MAX;
 use crate::sched::stats::Metrics;
 use crate::spawn::{go_on, spawn_on};
 use crate::stack::SizeClass;
 use crate::task::goroutine;
 use crate::util::opaque;
 
-/// More Ps than any machine has threads; each costs some kilobytes.
-const PROCS_MAX: usize = 4096;
+/// Go's limit.
+const MAX_THREADS: usize = 10_000;
 /// How long a dropped runtime waits for tasks that are in the middle of a poll (a guess).
 const DROP_GRACE: Duration = Duration::from_secs(5);
 
@@ -49,6 +50,7 @@ pub enum PanicPolicy {
 #[must_use]
 pub struct Builder {
     procs: Option<usize>,
+    max_threads: Option<usize>,
     thread_name: Option<String>,
     panic_policy: PanicPolicy,
     stack_size: Option<usize>,
@@ -66,6 +68,15 @@ impl Builder {
     /// How many tasks may run at once, 1 to 4096. Go: GOMAXPROCS. Wins over `GORT_PROCS`.
     pub fn procs(mut self, n: usize) -> Builder {
         self.procs = Some(n);
+        self
+    }
+
+    /// How many worker threads there may be, 10,000 unless this says otherwise. There are as many as
+    /// there are Ps, and one more for each call that blocks its thread at the same time. When one
+    /// more would be needed the process ends: `fatal error: thread exhaustion`, exit code 2. Go:
+    /// SetMaxThreads.
+    pub fn max_threads(mut self, n: usize) -> Builder {
+        self.max_threads = Some(n);
         self
     }
 
@@ -138,9 +149,14 @@ impl Builder {
                 invalid(format!("Builder::stack_size: {n} bytes are more than 1 MiB"))
             })?,
         };
+        let max_threads = self.max_threads.unwrap_or(MAX_THREADS);
+        if max_threads == 0 {
+            return Err(invalid("Builder::max_threads: there must be at least one".into()));
+        }
         let chaos = chaos_seed(self.chaos)?;
         let migrate = self.migrate;
-        let config = Config { procs, thread_name, abort_on_panic, stack_size, migrate, chaos };
+        let config =
+            Config { procs, max_threads, thread_name, abort_on_panic, stack_size, migrate, chaos };
         let sched = Sched::start(config)?;
         Ok(Runtime { handle: Handle { sched }, grace: DROP_GRACE })
     }
@@ -298,7 +314,7 @@ impl Drop for Runtime {
 
 impl fmt::Debug for Runtime {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Runtime").field("procs", &self.handle.sched.config.procs).finish()
+        f.debug_struct("Runtime").field("procs", &self.handle.sched.procs()).finish()
     }
 }
 
@@ -358,6 +374,21 @@ impl Handle {
         opaque();
         ENTERED.with_borrow_mut(|stack| stack.push(self.sched.clone()));
         EnterGuard { _handle: PhantomData }
+    }
+
+    /// Changes how many tasks and goroutines may run at once, and returns how many it were before.
+    /// Blocks nobody. A higher number holds at once; with a lower one, those that run go on to their
+    /// next stop, or for 10 ms. Nothing is lost. Go: GOMAXPROCS.
+    ///
+    /// # Panics
+    /// If `n` is not between 1 and 4096.
+    #[track_caller]
+    pub fn set_procs(&self, n: usize) -> usize {
+        assert!(
+            (1..=PROCS_MAX).contains(&n),
+            "`Handle::set_procs`: {n} is not between 1 and {PROCS_MAX}"
+        );
+        self.sched.set_procs(n)
     }
 
     /// A snapshot of the scheduler's counters. Costs the runtime nothing until it is called.

@@ -170,6 +170,70 @@ where
     }
 }
 
+/// Runs `f`, which may block its thread for as long as it likes, as a task of its own: on a thread
+/// beside the Ps, so it delays nobody. For blocking calls in async code, and for computations.
+///
+/// The call returns at once. At most 512 of them run at a time and the others wait in line; so they
+/// should not wait for each other. An [abort](JoinHandle::abort) takes effect only before it has
+/// begun. When the runtime has ended already, `f` is dropped and the handle says
+/// [cancelled](crate::JoinError::is_cancelled); when it ends, `f` is waited for as a task in the
+/// middle of a poll is.
+///
+/// # Examples
+/// ```
+/// # gort::block_on(async {
+/// let text = gort::spawn_blocking(|| std::fs::read_to_string("Cargo.toml")).await??;
+/// assert!(text.contains("gort"));
+/// # Ok::<(), std::io::Error>(()) }).unwrap();
+/// ```
+#[track_caller]
+pub fn spawn_blocking<F, T>(f: F) -> JoinHandle<T>
+where
+    F: FnOnce() -> T + Send + 'static,
+    T: Send + 'static,
+{
+    let at = Location::caller();
+    match m::current() {
+        Some(m) => blocking_on(m.sched(), at, f),
+        None => rt::with_current(|sched| blocking_on(sched, at, f)),
+    }
+}
+
+/// Starts a blocking task on `sched`.
+pub(crate) fn blocking_on<F, T>(
+    sched: &Sched,
+    spawned_at: &'static Location<'static>,
+    f: F,
+) -> JoinHandle<T>
+where
+    F: FnOnce() -> T + Send + 'static,
+    T: Send + 'static,
+{
+    if sched.is_closing() {
+        return JoinHandle::refused();
+    }
+    start_blocking(sched, spawned_at, async move { f() })
+}
+
+fn start_blocking<F>(
+    sched: &Sched,
+    spawned_at: &'static Location<'static>,
+    future: F,
+) -> JoinHandle<F::Output>
+where
+    F: Future + Send + 'static,
+    F::Output: Send + 'static,
+{
+    let g = sched.newproc(&new_g::<F>(spawned_at, None));
+    // SAFETY: `Ops<F>` writes the body that its VTABLE is for, into a cell of its CLASS; it is Send.
+    unsafe {
+        Ops::<F>::write(g, future);
+        let handle = JoinHandle::new(g);
+        sched.submit_blocking(g);
+        handle
+    }
+}
+
 /// Starts a task that stays on the calling thread, so that its future need not be `Send`.
 ///
 /// In [`block_on`](crate::block_on) it runs while the thread is in there, and is cancelled when

@@ -101,8 +101,8 @@ impl Future for ProbeFuture {
         let probe = &self.0;
         assert!(!probe.polling.swap(true, Ordering::SeqCst), "polled by two threads at once");
         assert_eq!(probe.drops(), 0, "polled after its drop");
-        let n = probe.polls.fetch_add(1, Ordering::SeqCst) + 1;
         probe.wakers.lock().unwrap().push(cx.waker().clone());
+        let n = probe.polls.fetch_add(1, Ordering::SeqCst) + 1; // who sees it finds the waker
         let hook = probe.hook.lock().unwrap().take();
         if let Some(mut hook) = hook {
             hook(n, cx);

@@ -9,6 +9,7 @@ use gort_netpoll::{Desc, Direction, Netpoll};
 use mio::event;
 
 use crate::rt;
+use crate::sched::preempt::poll_slice;
 
 /// Owns `io`, which is registered while this lives.
 pub(super) struct Source<S: event::Source> {
@@ -58,6 +59,7 @@ impl<S: event::Source> Source<S> {
         cx: &mut Context<'_>,
         mut op: impl FnMut(&S) -> io::Result<T>,
     ) -> Poll<io::Result<T>> {
+        ready!(poll_slice(cx));
         loop {
             let seen = ready!(self.desc.poll_ready(direction, cx))?;
             match op(&self.io) {
@@ -79,6 +81,7 @@ impl<S: event::Source> Source<S> {
         room: usize,
         mut op: impl FnMut(&S) -> io::Result<usize>,
     ) -> Poll<io::Result<usize>> {
+        ready!(poll_slice(cx));
         loop {
             let seen = ready!(self.desc.poll_ready(direction, cx))?;
             match op(&self.io) {

@@ -183,6 +183,12 @@ impl GRef {
         self.header().home.store(std::ptr::from_ref(m).cast_mut(), Ordering::Relaxed);
     }
 
+    /// Unbinds it again. Only its owner, on that M.
+    pub(super) fn clear_home(self) {
+        // Relaxed: as in `home`.
+        self.header().home.store(std::ptr::null_mut(), Ordering::Relaxed);
+    }
+
     pub(crate) fn id(self) -> u64 {
         self.header().id
     }

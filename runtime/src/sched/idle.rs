@@ -14,28 +14,36 @@
 //!   falls to 0 when a steal of a `next` succeeds;
 //! * a thief whose loot was worth less than the trip backs off (`steal.rs`).
 //!
-//! One word holds the counts that decide, so a producer needs one load.
+//! One word holds the counts that decide, so a producer needs one load. `startm.rs` has those who
+//! wake, `rest.rs` those who sleep, `handoff.rs` those who give up a P on the way.
 
-use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering, fence};
+use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::Sched;
+use super::blocking::Blocking;
 use super::m::M;
 use super::p::P;
-use crate::util::clock;
 use crossbeam_utils::CachePadded;
 
 pub(super) const PROC: u64 = 1;
 pub(super) const SPINNING: u64 = 1 << 16;
 /// One of the searching Ms is in a timed wait: it counts as searching, but looks at nothing now.
-const BACKOFF: u64 = 1 << 32;
+pub(super) const BACKOFF: u64 = 1 << 32;
+/// The runtime ends.
+pub(super) const CLOSING: u64 = 1 << 33;
 /// Some M has something that only it can run, and no P.
-const WANTED: u64 = 1 << 34;
+pub(super) const WANTED: u64 = 1 << 34;
 /// Something was put into the global queue since it was last found empty.
 const FAIR: u64 = 1 << 35;
-/// The runtime ends.
-const CLOSING: u64 = 1 << 33;
-const MASK: u64 = 0xFFFF;
+/// Some P is held that should rest (`ps.rs`).
+pub(super) const SURPLUS: u64 = 1 << 36;
+/// Some M is locked to a goroutine (`lock.rs`).
+pub(super) const LOCKED: u64 = 1 << 37;
+/// Some spawn sites are known to surprise (`sites.rs`).
+pub(super) const SITES: u64 = 1 << 38;
+/// Whoever dispatches has more to do than usual.
+const UNUSUAL: u64 = CLOSING | WANTED | FAIR | SURPLUS | LOCKED | SITES;
+pub(super) const MASK: u64 = 0xFFFF;
 /// A lone wake helps every 2^k-th time; k stops here (a guess: 4096 wakes are about 0.4 ms).
 const LONE_SHIFT_MAX: u32 = 12;
 
@@ -53,18 +61,29 @@ pub(super) struct Idle {
 pub(super) struct Lists {
     /// Idle Ps; LIFO, so that caches stay warm.
     pub(super) ps: Vec<&'static P>,
+    /// Ps that do not count at present (`ps.rs`).
+    pub(super) resting: Vec<&'static P>,
     /// Ms that sleep on their note; LIFO.
     pub(super) ms: Vec<&'static M>,
+    /// The same, but they wake for what lives there only: they are locked to a goroutine.
+    pub(super) locked: Vec<&'static M>,
     /// The M that sleeps in the netpoller, or is about to.
     pub(super) poller: Option<&'static M>,
     /// Ms that have something to run, but no P to run it with.
-    wanting: Vec<&'static M>,
-    /// Worker threads that run.
-    threads: usize,
+    pub(super) wanting: Vec<&'static M>,
+    /// Gs of `spawn_blocking` that wait for a thread.
+    pub(super) blocking: Blocking,
+    /// Threads that must leave before the runtime can end: workers, sysmon, and those from outside
+    /// that hold a P.
+    pub(super) threads: usize,
+    /// Worker threads.
+    pub(super) workers: usize,
     /// All Ms there ever were.
-    all: Vec<Arc<M>>,
+    pub(super) all: Vec<Arc<M>>,
     /// Ms of `block_on` calls that have ended.
-    outside: Vec<Arc<M>>,
+    pub(super) outside: Vec<Arc<M>>,
+    /// Ms of threads that have ended.
+    pub(super) spare: Vec<&'static M>,
 }
 
 /// A snapshot of the word.
@@ -91,19 +110,25 @@ impl Counts {
         self.word & CLOSING != 0
     }
 
-    /// Whether some M waits for a P to run what lives there: who has one hands it over.
-    #[inline]
-    pub(super) fn is_p_wanted(self) -> bool {
-        self.word & WANTED != 0
-    }
-
     /// Whether the global queue should be looked at soon.
     #[inline]
     pub(super) fn wants_fair_turn(self) -> bool {
         self.word & FAIR != 0
     }
 
-    fn is_backing_off(self) -> bool {
+    /// Whether any of these bits is set.
+    #[inline]
+    pub(super) fn has(self, bits: u64) -> bool {
+        self.word & bits != 0
+    }
+
+    /// Whether there is more to a dispatch than to find a G and run it.
+    #[inline]
+    pub(super) fn is_unusual(self) -> bool {
+        self.word & UNUSUAL != 0
+    }
+
+    pub(super) fn is_backing_off(self) -> bool {
         self.word & BACKOFF != 0
     }
 }
@@ -134,9 +159,19 @@ impl Idle {
         }
     }
 
-    /// Worker threads; sysmon's is not counted.
+    /// Worker threads.
     pub(super) fn threads(&self) -> usize {
-        self.lock().threads.saturating_sub(1)
+        self.lock().workers
+    }
+
+    /// Sets or clears one of the bits that ask for attention.
+    pub(super) fn set_bit(&self, bit: u64, on: bool) {
+        // Relaxed twice: hints; what they stand for is ordered by the idle lock.
+        if on {
+            self.counts.fetch_or(bit, Ordering::Relaxed);
+        } else {
+            self.counts.fetch_and(!bit, Ordering::Relaxed);
+        }
     }
 
     /// Counts a thread that must end before the runtime can.
@@ -154,21 +189,6 @@ impl Idle {
     /// Whether an M sleeps in the netpoller.
     pub(super) fn has_poller(&self) -> bool {
         self.lock().poller.is_some()
-    }
-
-    /// Calls `f` under the lock if every P is idle and an M sleeps in the netpoller.
-    pub(super) fn if_all_idle(&self, procs: usize, f: impl FnOnce()) -> bool {
-        let lists = self.lock();
-        let all = lists.ps.len() == procs && lists.poller.is_some() && !self.counts().is_closing();
-        if all {
-            f();
-        }
-        all
-    }
-
-    fn enlist_p(&self, lists: &mut Lists, p: &'static P) {
-        lists.ps.push(p);
-        self.counts.fetch_add(PROC, Ordering::SeqCst); // SeqCst: see README, IdleCount
     }
 
     /// Asks those who run for a look at the global queue.
@@ -244,7 +264,7 @@ impl Idle {
         }
     }
 
-    fn end_backoff_early(&self) {
+    pub(super) fn end_backoff_early(&self) {
         // Acquire: pairs with the Release in `start_backoff`.
         // SAFETY: Ms live as long as the scheduler.
         if let Some(m) = unsafe { self.backing_off.load(Ordering::Acquire).as_ref() } {
@@ -255,8 +275,8 @@ impl Idle {
 
 impl Lists {
     /// `m`, if it is idle.
-    fn find_idle(&self, m: &M) -> Option<&'static M> {
-        let idle = self.ms.iter().chain(&self.poller);
+    pub(super) fn find_idle(&self, m: &M) -> Option<&'static M> {
+        let idle = self.ms.iter().chain(&self.locked).chain(&self.poller);
         idle.copied().find(|other| std::ptr::eq(*other, m))
     }
 
@@ -267,249 +287,31 @@ impl Lists {
             let m = self.wanting.remove(0);
             found = self.find_idle(m);
             if self.wanting.is_empty() {
-                idle.counts.fetch_and(!WANTED, Ordering::Relaxed); // Relaxed: a hint
+                idle.set_bit(WANTED, false);
             }
         }
         found
     }
-}
 
-impl Sched {
-    /// There is work that somebody else might run. Go: wakep.
-    #[inline]
-    pub(super) fn wakep(&self) {
-        let now = self.idle.counts();
-        if now.procs > 0 && now.spinning == 0 {
-            self.wakep_slow();
+    /// Adds an idle M to those that want a P.
+    pub(super) fn want_p(&mut self, idle: &Idle, m: &'static M) {
+        if !self.wanting.iter().any(|other| std::ptr::eq(*other, m)) {
+            self.wanting.push(m);
+            idle.set_bit(WANTED, true);
         }
     }
 
-    /// As `wakep`, after a push that this thread will not run itself: to the global queue or to
-    /// another P's inbox.
-    pub(super) fn wakep_foreign(&self) {
-        fence(Ordering::SeqCst); // PushFence: the push comes before the look
-        let now = self.idle.counts();
-        if now.is_backing_off() {
-            self.idle.end_backoff_early();
-        } else if now.procs > 0 && now.spinning == 0 {
-            self.wakep_slow();
-        }
+    /// Takes a sleeping M that nothing lives on.
+    pub(super) fn take_vacant(&mut self) -> Option<&'static M> {
+        let i = self.ms.iter().rposition(|m| m.residents() == 0)?;
+        Some(self.ms.remove(i))
     }
 
-    #[cold]
-    fn wakep_slow(&self) {
-        // One producer wins; SeqCst: see README, SpinCount.
-        let word = &self.idle.counts;
-        let Ok(_) = word.fetch_update(Ordering::SeqCst, Ordering::Relaxed, |w| {
-            let free = w & MASK > 0 && (w / SPINNING) & MASK == 0 && w & CLOSING == 0;
-            free.then_some(w + SPINNING)
-        }) else {
-            return;
-        };
-        let mut lists = self.idle.lock();
-        // Under the lock that `start_closing` takes after it has set the bit: a thread that is
-        // started here is counted before the last one leaves.
-        let p = if self.is_closing() { None } else { self.take_p(&mut lists) };
-        match p {
-            Some(p) => self.startm(lists, p),
-            None => {
-                drop(lists);
-                self.idle.stop_spinning();
-            }
-        }
+    /// Takes `m` out of those that sleep on their notes. False: it was not there.
+    pub(super) fn remove(&mut self, m: &M) -> bool {
+        let before = self.ms.len() + self.locked.len();
+        self.ms.retain(|other| !std::ptr::eq(*other, m));
+        self.locked.retain(|other| !std::ptr::eq(*other, m));
+        self.ms.len() + self.locked.len() < before
     }
-
-    /// Takes an idle P.
-    pub(super) fn take_p(&self, lists: &mut Lists) -> Option<&'static P> {
-        let p = lists.ps.pop()?;
-        // SeqCst: see README, IdleCount.
-        self.idle.counts.fetch_sub(PROC, Ordering::SeqCst);
-        if lists.ps.len() + 1 == self.ps.len() {
-            self.sysmon.work_begins();
-        }
-        Some(p)
-    }
-
-    /// Finds an M to hold `p`, searching: one that sleeps, or the one in the netpoller, or a new
-    /// one. Go: startm.
-    fn startm(&self, mut lists: MutexGuard<'_, Lists>, p: &'static P) {
-        // With the last idle P goes the poller: those who run poll by themselves, and a sleeping
-        // one would only be woken to pass on what it found.
-        let prefer_poller = lists.ps.is_empty() && lists.poller.is_some();
-        if !prefer_poller && let Some(m) = lists.ms.pop() {
-            drop(lists);
-            give(m, p);
-            m.note.wake();
-        } else if let Some(m) = lists.poller.take() {
-            give(m, p);
-            drop(lists);
-            self.netpoll.break_();
-        } else {
-            lists.threads += 1;
-            let m = self.new_m(&mut lists);
-            drop(lists);
-            give(m, p);
-            if self.start_thread(m).is_err() {
-                self.thread_refused(m);
-            }
-        }
-    }
-
-    /// The system gives no more threads: the P stays idle, and those that run go on. The first
-    /// worker exists since `start`, so the work will be done.
-    #[cold]
-    fn thread_refused(&self, m: &'static M) {
-        self.idle.stop_spinning();
-        let mut lists = self.idle.lock();
-        lists.threads -= 1;
-        // Relaxed: no thread runs this M.
-        let p = m.nextp.swap(std::ptr::null_mut(), Ordering::Relaxed);
-        // SAFETY: Ps live as long as the scheduler.
-        if let Some(p) = unsafe { p.as_ref() } {
-            self.idle.enlist_p(&mut lists, p);
-        }
-        let last = lists.threads == 0;
-        drop(lists);
-        if last {
-            self.finish(); // everybody else has left meanwhile
-        }
-    }
-
-    /// Takes back the P of a thread that goes on without one. `outside`: it was counted only for
-    /// as long as it had it (`take_idle_p`).
-    pub(super) fn put_p(&self, p: &'static P, empty: bool, outside: bool) {
-        let mut lists = self.idle.lock();
-        if outside {
-            lists.threads -= 1;
-        }
-        if self.is_closing() {
-            let last = lists.threads == 0;
-            drop(lists);
-            if last {
-                self.finish();
-            }
-        } else if let Some(m) = lists.next_wanting(&self.idle) {
-            self.wake_with(lists, m, p);
-        } else if empty {
-            self.idle.enlist_p(&mut lists, p);
-            drop(lists);
-            fence(Ordering::SeqCst); // RetireFence: as in `rest`
-            if self.has_work() {
-                self.wakep();
-            }
-            // While every P was held, nobody watched the timers for others.
-            if let Some(when) = self.earliest_timer() {
-                self.netpoll.wake_at(clock::instant(when));
-            }
-        } else {
-            // SeqCst: see README, SpinCount. The M that gets it counts as searching.
-            self.idle.counts.fetch_add(SPINNING, Ordering::SeqCst);
-            self.startm(lists, p);
-        }
-    }
-
-    /// `m` has got something that only it can run while it was idle: it needs a P. Go: the
-    /// "hand off our P to the locked M" of schedule.
-    #[cold]
-    pub(super) fn wake_home(&self, m: &M) {
-        let mut lists = self.idle.lock();
-        let Some(m) = lists.find_idle(m) else { return }; // it has been woken meanwhile
-        match self.take_p(&mut lists) {
-            Some(p) => self.wake_with(lists, m, p),
-            None => {
-                if !lists.wanting.iter().any(|other| std::ptr::eq(*other, m)) {
-                    lists.wanting.push(m);
-                    self.idle.counts.fetch_or(WANTED, Ordering::Relaxed); // Relaxed: a hint
-                }
-            }
-        }
-    }
-
-    /// Takes `m` out of the idle lists and gives it `p`.
-    pub(super) fn wake_with(&self, mut lists: MutexGuard<'_, Lists>, m: &'static M, p: &'static P) {
-        // SeqCst: see README, SpinCount. The M that gets it counts as searching.
-        self.idle.counts.fetch_add(SPINNING, Ordering::SeqCst);
-        give(m, p);
-        if lists.poller.is_some_and(|poller| std::ptr::eq(poller, m)) {
-            lists.poller = None;
-            drop(lists);
-            self.netpoll.break_();
-        } else {
-            lists.ms.retain(|other| !std::ptr::eq(*other, m));
-            drop(lists);
-            m.note.wake();
-        }
-    }
-
-    fn new_m(&self, lists: &mut Lists) -> &'static M {
-        let m = Arc::new(M::new(lists.all.len() as u32, self));
-        lists.all.push(m);
-        // SAFETY: the list keeps it as long as the scheduler lives.
-        unsafe { &*Arc::as_ptr(lists.all.last().expect("just pushed")) }
-    }
-
-    /// The first worker: it goes to sleep in the netpoller.
-    pub(super) fn start_first(&self) -> std::io::Result<()> {
-        let mut lists = self.idle.lock();
-        for p in self.ps.iter().rev() {
-            // SAFETY: the Ps live as long as the scheduler.
-            lists.ps.push(unsafe { &*std::ptr::from_ref(p) });
-        }
-        // Relaxed: no other thread knows this scheduler yet.
-        self.idle.counts.fetch_add(PROC * self.ps.len() as u64, Ordering::Relaxed);
-        lists.threads += 1;
-        let m = self.new_m(&mut lists);
-        drop(lists);
-        self.start_thread(m).inspect_err(|_| {
-            self.idle.thread_ends();
-        })
-    }
-
-    /// Wakes everybody to see that the runtime ends.
-    pub(super) fn start_closing(&self) {
-        // SeqCst: pairs with the re-check after SleepFence.
-        self.idle.counts.fetch_or(CLOSING, Ordering::SeqCst);
-        let ms = std::mem::take(&mut self.idle.lock().ms);
-        for m in ms {
-            m.note.wake();
-        }
-        self.netpoll.break_();
-        self.idle.end_backoff_early();
-    }
-
-    /// An idle P for a thread that comes from outside, without searching. Until it gives it back
-    /// the thread counts as one that must leave before the runtime can end.
-    pub(super) fn take_idle_p(&self) -> Option<&'static P> {
-        // Relaxed: a look that spares the lock.
-        if self.idle.counts().procs == 0 {
-            return None;
-        }
-        let mut lists = self.idle.lock();
-        if self.is_closing() {
-            return None;
-        }
-        let p = self.take_p(&mut lists)?;
-        lists.threads += 1;
-        Some(p)
-    }
-
-    /// An M for a thread from outside; given back with `put_outside_m`.
-    pub(super) fn take_outside_m(&self) -> Arc<M> {
-        let mut lists = self.idle.lock();
-        if let Some(m) = lists.outside.pop() {
-            return m;
-        }
-        self.new_m(&mut lists);
-        lists.all.last().expect("just made").clone()
-    }
-
-    pub(super) fn put_outside_m(&self, m: Arc<M>) {
-        self.idle.lock().outside.push(m);
-    }
-}
-
-/// Tells `m` which P to hold when it wakes, and that it counts as searching.
-fn give(m: &M, p: &'static P) {
-    // Release: pairs with the Acquire in `take_nextp`.
-    m.nextp.store(std::ptr::from_ref(p).cast_mut(), Ordering::Release);
 }

@@ -19,23 +19,24 @@
 use std::collections::HashMap;
 use std::io;
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use gort_netpoll::Netpoll;
 
 use super::g::{GRef, Runnable};
+use super::handoff::Handoffs;
 use super::heap::Heap;
 use super::idle::Idle;
 use super::m::M;
 use super::outside::NewG;
-use super::p::P;
+use super::ps::Ps;
 use super::runq::Global;
+use super::sites::Sites;
 use super::stats::Counters;
 use super::status::Wake;
 use super::sysmon::Sysmon;
-use super::timers::Timers;
 use crate::stack::SizeClass;
 use crate::task::goroutine;
 use crate::util::{clock::NEVER, fence as asymmetric};
@@ -43,8 +44,10 @@ use crate::util::{clock::NEVER, fence as asymmetric};
 /// What a runtime is built with.
 #[derive(Debug, Clone)]
 pub(crate) struct Config {
-    /// How many Ps.
+    /// How many Ps to begin with.
     pub(crate) procs: usize,
+    /// More worker threads are fatal.
+    pub(crate) max_threads: usize,
     /// What its threads are called.
     pub(crate) thread_name: String,
     /// Whether a panic in a task ends the process.
@@ -59,12 +62,16 @@ pub(crate) struct Config {
 
 /// One scheduler: the Ps, what they share, and who is idle. Go: schedt.
 pub(crate) struct Sched {
-    pub(super) ps: Box<[P]>,
+    pub(super) ps: Ps,
     pub(super) global: Global,
     pub(super) idle: Idle,
     pub(super) heap: Heap,
     pub(crate) netpoll: Arc<Netpoll>,
     pub(super) sysmon: Sysmon,
+    pub(super) handoffs: Handoffs,
+    pub(super) sites: Sites,
+    /// Ms that are locked to a goroutine.
+    pub(super) locked: AtomicUsize,
     pub(super) ids: AtomicU64,
     pub(super) outside: Counters,
     /// The names of those Gs that have one, by id.
@@ -86,14 +93,15 @@ impl Sched {
         asymmetric::init();
         goroutine::init()?;
         let sched = Arc::new(Sched {
-            ps: (0..config.procs)
-                .map(|id| P::new(id as u32, config.chaos.unwrap_or(0), Timers::take()))
-                .collect(),
+            ps: Ps::new(config.procs, config.chaos.unwrap_or(0)),
             global: Global::default(),
             idle: Idle::new(),
             heap: Heap::new(),
             netpoll: Arc::new(Netpoll::new()?),
-            sysmon: Sysmon::default(),
+            sysmon: Sysmon::new(),
+            handoffs: Handoffs::default(),
+            sites: Sites::default(),
+            locked: AtomicUsize::new(0),
             ids: AtomicU64::new(1),
             outside: Counters::default(),
             names: Mutex::default(),
@@ -136,7 +144,7 @@ impl Sched {
                 m.run();
                 m.drop_residents();
             });
-            sched.leave_thread();
+            sched.leave_worker(m);
         };
         let name = format!("{}-{}", self.config.thread_name, m.id);
         std::thread::Builder::new().name(name).spawn(body).map(drop)
@@ -182,6 +190,14 @@ impl Sched {
         true
     }
 
+    fn leave_worker(&self, m: &'static M) {
+        m.renew();
+        let last = self.worker_ends(&mut self.idle.lock(), m);
+        if last {
+            self.finish();
+        }
+    }
+
     fn leave_thread(&self) {
         if self.idle.thread_ends() {
             self.finish();
@@ -194,7 +210,7 @@ impl Sched {
         m.scoped(|| {
             m.cancel_all();
             self.netpoll.close();
-            for p in &self.ps {
+            for p in self.ps.iter() {
                 p.timers.close().into_iter().for_each(|w| m.ready_waker(w));
             }
             m.run_foreign();
@@ -277,7 +293,7 @@ impl Sched {
 
 impl Drop for Sched {
     fn drop(&mut self) {
-        for p in &self.ps {
+        for p in self.ps.iter() {
             p.timers.close();
             p.timers.put();
         }
@@ -291,7 +307,7 @@ impl M {
         let mut any = true;
         while any {
             any = false;
-            for p in &sched.ps {
+            for p in sched.ps.iter() {
                 // SAFETY: the threads have gone, nobody else holds the P.
                 let local = unsafe { p.local() };
                 p.drain_inbox(local);
@@ -318,7 +334,7 @@ impl M {
         any
     }
 
-    fn cancel_owned(&self, g: Runnable) {
+    pub(super) fn cancel_owned(&self, g: Runnable) {
         // What it does with its wake bits does not matter any more.
         let _ = g.g().status().abort();
         self.execute(g);

@@ -9,22 +9,22 @@
 //! asymmetric fence, load (`util/fence.rs`). A thief that finds `in_rt` clear
 //! after its own store to `revoke` and the heavy fence therefore knows that the
 //! M cannot enter before `revoke` is clear again, and may use the owner's part
-//! of its P meanwhile. Entering costs two plain stores and a load. Calls from
-//! the core into user code (a foreign waker, a future's drop) leave the core
-//! first.
+//! of its P meanwhile, or take the P away (`handoff.rs`). Entering costs two
+//! plain stores and a load. Calls from the core into user code (a foreign
+//! waker, a future's drop) leave the core first.
 
 use std::cell::{Cell, RefCell};
 use std::collections::{HashSet, VecDeque};
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, Ordering, fence};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::task::Waker;
 
 use crossbeam_utils::CachePadded;
 
 use super::Sched;
 use super::g::{G, GRef, Runnable};
-use super::p::{P, push_link, take_links};
+use super::p::P;
 use super::steal::Profit;
 use crate::stack::pool::LocalPool;
 use crate::util::fence as asymmetric;
@@ -76,7 +76,8 @@ pub(crate) struct M {
     pub(super) id: u32,
     bracket: CachePadded<Bracket>,
     sched: NonNull<Sched>,
-    p: Cell<Option<NonNull<P>>>,
+    /// Written by the M inside the core, or by the thief that takes it.
+    p: AtomicPtr<P>,
     /// The P that this M was woken to hold. Go: nextp.
     pub(super) nextp: AtomicPtr<P>,
     /// The next M in the idle list; under its lock.
@@ -85,23 +86,47 @@ pub(crate) struct M {
     curg: AtomicPtr<G>,
     /// Counted in `Idle` as looking for work. Go: spinning.
     pub(super) spinning: Cell<bool>,
+    /// Dispatches of the P when this M got it.
+    acquired_at: Cell<u64>,
     /// The running G called `yield_now`.
     yielded: Cell<bool>,
     pub(super) profit: Cell<Profit>,
+    /// The P was taken while a G ran here, which still runs (`handoff.rs`).
+    pub(super) detached: AtomicBool,
+    /// Odd: user code is in an announced system call. Go: syscalltick.
+    syscalls: AtomicU32,
+    /// The running G should yield (`preempt.rs`).
+    pub(super) preempt: AtomicU8,
+    /// The G that this M was woken to run without a P (`blocking.rs`).
+    nextg: AtomicPtr<G>,
+    /// It is one of `spawn_blocking`, and there may be more.
+    pub(super) serves: Cell<bool>,
+    /// It was woken for one goroutine that should not disturb others (`sites.rs`).
+    pub(super) private: Cell<bool>,
+    /// The goroutine that is locked to this thread (`lock.rs`).
+    pub(super) lockedg: Cell<Option<GRef>>,
+    /// A goroutine has ended while it was locked: the thread ends with its last resident.
+    pub(super) condemned: Cell<bool>,
+    /// There were enough idle Ms when this one went to sleep.
+    pub(super) is_spare: Cell<bool>,
+    /// The thread ends although the runtime goes on.
+    pub(super) ends: Cell<bool>,
+    /// How many Gs live here.
+    pub(super) residents: AtomicUsize,
     /// Woken Gs that must run on this M.
-    inbox: AtomicPtr<G>,
+    pub(super) inbox: AtomicPtr<G>,
     /// Where the thread of an outside M sleeps; all Ms of one thread share it.
-    sleeper: Mutex<Arc<Note>>,
+    pub(super) sleeper: Mutex<Arc<Note>>,
     /// Those of them that are runnable, but for the one that was woken last here.
-    local_runq: RefCell<VecDeque<Runnable>>,
+    pub(super) local_runq: RefCell<VecDeque<Runnable>>,
     /// The one that was woken last, by this thread.
-    local_next: Cell<Option<GRef>>,
+    pub(super) local_next: Cell<Option<GRef>>,
     /// Whose turn it is: the residents', or the woken queue of the P.
-    residents_first: Cell<bool>,
+    pub(super) residents_first: Cell<bool>,
     /// Enlisted as idle: who queues something here must see to it that this M gets a P.
     pub(super) resting: AtomicBool,
     /// This worker's thread blocks inside a poll and sleeps on its `sleeper`.
-    nested: AtomicU32,
+    pub(super) nested: AtomicU32,
     /// Wakers of others that the poller or the timers found.
     pub(super) foreign: RefCell<Vec<Waker>>,
     /// Whether there are any.
@@ -111,13 +136,14 @@ pub(crate) struct M {
     /// Local tasks that live here, by address, with a reference each.
     pub(super) locals: RefCell<HashSet<*const ()>>,
     /// Belongs to a `block_on`, not to a worker.
-    outside: Cell<bool>,
+    pub(super) outside: Cell<bool>,
     /// The M that this thread was before.
     outer: Cell<*const M>,
 }
 
 // SAFETY: the Cells are touched by the M's own thread only (`current`, `Sched::run_worker` and
-// `block_on` hand out `&M` to no other), the rest is atomic.
+// `block_on` hand out `&M` to no other), or by one that has locked it out (`lock_out`), or before
+// it wakes (`set_nextg`); the rest is atomic.
 unsafe impl Sync for M {}
 // SAFETY: an M is created by one thread and then run by another.
 unsafe impl Send for M {}
@@ -159,13 +185,25 @@ impl M {
             id,
             bracket: CachePadded::default(),
             sched: NonNull::from(sched),
-            p: Cell::new(None),
+            p: AtomicPtr::default(),
             nextp: AtomicPtr::default(),
             note: Note::default(),
             curg: AtomicPtr::default(),
             spinning: Cell::new(false),
+            acquired_at: Cell::new(0),
             yielded: Cell::new(false),
             profit: Cell::new(Profit::default()),
+            detached: AtomicBool::new(false),
+            syscalls: AtomicU32::new(0),
+            preempt: AtomicU8::new(0),
+            nextg: AtomicPtr::default(),
+            serves: Cell::new(false),
+            private: Cell::new(false),
+            lockedg: Cell::default(),
+            condemned: Cell::new(false),
+            is_spare: Cell::new(false),
+            ends: Cell::new(false),
+            residents: AtomicUsize::new(0),
             inbox: AtomicPtr::default(),
             sleeper: Mutex::default(),
             local_runq: RefCell::default(),
@@ -204,25 +242,33 @@ impl M {
         std::ptr::eq(self.sched.as_ptr(), sched)
     }
 
-    /// Enters the core from user code; nested entries are fine.
+    /// Enters the core from user code; nested entries are fine. The P may be gone.
     #[inline(always)]
     pub(crate) fn enter(&self) -> Entered<'_> {
         // Relaxed: only this thread writes it.
         let before = self.bracket.in_rt.load(Ordering::Relaxed);
-        self.reenter();
+        if self.announce() && before == 0 {
+            self.wait_for_thief();
+        }
         Entered { m: self, before }
     }
 
     /// Enters the core for good: the way back from user code that the core called.
     #[inline(always)]
     pub(super) fn reenter(&self) {
+        if self.announce() {
+            self.wait_for_thief();
+        }
+    }
+
+    /// This M is inside the core; true if a thief is at work.
+    #[inline(always)]
+    fn announce(&self) -> bool {
         // Relaxed: ordered by the fence. EnterFence, pairs with RevokeFence in `lock_out`.
         self.bracket.in_rt.store(1, Ordering::Relaxed);
         asymmetric::light();
         // Acquire: pairs with the thief's Release in `lock_out`.
-        if self.bracket.revoke.load(Ordering::Acquire) != 0 {
-            self.wait_for_thief();
-        }
+        self.bracket.revoke.load(Ordering::Acquire) != 0
     }
 
     /// Leaves the core for user code.
@@ -237,61 +283,117 @@ impl M {
         self.bracket.in_rt.store(value, Ordering::Release);
     }
 
+    /// Stays outside until the thief has finished: it may be waiting for just that.
     #[cold]
     fn wait_for_thief(&self) {
-        let mut rounds = 0;
-        // Acquire: as in `reenter`.
-        while self.bracket.revoke.load(Ordering::Acquire) != 0 {
-            rounds += 1;
-            if rounds % 128 == 0 {
-                std::thread::yield_now(); // the thief may have lost its core
-            } else {
-                std::hint::spin_loop();
+        let mut rounds = 0u32;
+        loop {
+            self.leave();
+            // Acquire: as in `announce`.
+            while self.bracket.revoke.load(Ordering::Acquire) != 0 {
+                rounds += 1;
+                if rounds % 128 == 0 {
+                    std::thread::yield_now(); // the thief may have lost its core
+                } else {
+                    std::hint::spin_loop();
+                }
+            }
+            if !self.announce() {
+                return;
             }
         }
     }
 
-    /// Runs `f` while this M, which holds `p`, is locked out of the core. None if it is inside,
-    /// or somebody else does the same. Called by other threads.
-    pub(super) fn lock_out<R>(&self, p: &P, f: impl FnOnce() -> R) -> Option<R> {
+    /// Runs `f` while this M, which holds `p`, is locked out of the core. None if it is inside
+    /// and does not come out within `patience` looks, or somebody else does the same. Called by
+    /// other threads.
+    pub(super) fn lock_out<R>(&self, p: &P, patience: u32, f: impl FnOnce() -> R) -> Option<R> {
         let b = &self.bracket;
         // Relaxed, Acquire: one thief at a time; the second one sees what the first did.
-        if b.in_rt.load(Ordering::Relaxed) != 0
+        if patience == 1 && b.in_rt.load(Ordering::Relaxed) != 0
             || b.revoke.compare_exchange(0, 1, Ordering::Acquire, Ordering::Relaxed).is_err()
         {
             return None;
         }
         asymmetric::heavy(); // RevokeFence, pairs with EnterFence
         // Acquire: pairs with the Release in `set_in_rt`, and with the hand-over of the P.
-        let outside = b.in_rt.load(Ordering::Acquire) == 0
-            && std::ptr::eq(p.owner.load(Ordering::Acquire), self);
+        let outside = (0..patience).any(|_| {
+            std::hint::spin_loop();
+            b.in_rt.load(Ordering::Acquire) == 0
+        }) && std::ptr::eq(p.owner.load(Ordering::Acquire), self);
         let result = outside.then(f);
-        // Release: pairs with the Acquire in `reenter`.
+        // Release: pairs with the Acquire in `announce`.
         b.revoke.store(0, Ordering::Release);
         result
     }
 
-    /// The P that this M holds.
+    /// The P that this M holds. Outside the core it may be gone the next moment.
     #[inline(always)]
     pub(super) fn p<'a>(&self) -> Option<&'a P> {
+        // Relaxed: this thread's own store, or a thief's, whose Release `announce` has acquired.
         // SAFETY: Ps live as long as the scheduler, which outlives its Ms' threads.
-        self.p.get().map(|p| unsafe { p.as_ref() })
+        unsafe { self.p.load(Ordering::Relaxed).as_ref() }
     }
 
     /// Holds `p` from now on. Go: acquirep.
     pub(super) fn acquirep(&self, p: &P) {
-        debug_assert!(self.p.get().is_none(), "an M holds one P at most");
-        self.p.set(Some(NonNull::from(p)));
+        debug_assert!(self.p().is_none(), "an M holds one P at most");
+        debug_assert!(!p.is_held(), "a P has one owner at most");
+        self.p.store(std::ptr::from_ref(p).cast_mut(), Ordering::Relaxed); // Relaxed: as in `p`
+        self.acquired_at.set(p.counters.dispatches());
         // Release: thieves that find this M find it ready to be locked out (`lock_out`).
         p.owner.store(std::ptr::from_ref(self).cast_mut(), Ordering::Release);
     }
 
-    /// Holds no P any more. Go: releasep.
+    /// Holds no P any more. Go: releasep. Called by the M inside the core, or by a thief that has
+    /// locked it out.
     pub(super) fn releasep(&self) {
-        if let Some(p) = self.p.take() {
-            // SAFETY: as in `p`. Release: the next owner sees the queues as they are left.
-            unsafe { p.as_ref() }.owner.store(std::ptr::null_mut(), Ordering::Release);
+        if let Some(p) = self.p() {
+            self.p.store(std::ptr::null_mut(), Ordering::Relaxed); // Relaxed: as in `p`
+            // Release: the next owner sees the queues as they are left.
+            p.owner.store(std::ptr::null_mut(), Ordering::Release);
         }
+    }
+
+    /// Whether anything has been dispatched here since this M got its P.
+    pub(super) fn has_dispatched(&self, p: &P) -> bool {
+        self.acquired_at.get() != p.counters.dispatches()
+    }
+
+    /// User code begins or ends a short system call.
+    #[inline]
+    pub(super) fn set_in_syscall(&self, on: bool) {
+        // Relaxed: a hint for sysmon. This thread is the only writer.
+        let before = self.syscalls.load(Ordering::Relaxed);
+        self.syscalls.store((before | 1).wrapping_add(u32::from(!on)), Ordering::Relaxed);
+    }
+
+    /// Odd while user code is in an announced system call; another one each time.
+    pub(super) fn syscalls(&self) -> u32 {
+        self.syscalls.load(Ordering::Relaxed) // Relaxed: a hint
+    }
+
+    /// Gives this M, which sleeps or has no thread yet, a G to run without a P.
+    pub(super) fn set_nextg(&self, g: Runnable, serves: bool) {
+        self.serves.set(serves); // ordered by the store
+        // Release: pairs with the Acquire in `take_nextg`.
+        self.nextg.store(g.into_g().as_ptr(), Ordering::Release);
+    }
+
+    /// Whether there is such a G.
+    pub(super) fn has_nextg(&self) -> bool {
+        !self.nextg.load(Ordering::Relaxed).is_null() // Relaxed: `take_nextg` orders
+    }
+
+    /// Takes that G.
+    pub(super) fn take_nextg(&self) -> Option<Runnable> {
+        if !self.has_nextg() {
+            return None;
+        }
+        // Acquire: pairs with the Release in `set_nextg`.
+        let g = self.nextg.swap(std::ptr::null_mut(), Ordering::Acquire);
+        // SAFETY: `set_nextg` had it as a Runnable, and the swap took it once.
+        GRef::from_ptr(g).map(|g| unsafe { Runnable::claim(g) })
     }
 
     /// Whether this M belongs to a `block_on`: local tasks may live here.
@@ -304,21 +406,6 @@ impl M {
     pub(crate) fn is_home(&self) -> bool {
         let lives_here = |g: GRef| g.home().is_some();
         self.outside.get() || self.curg().is_some_and(lives_here)
-    }
-
-    /// This M serves a `block_on` of the calling thread from now on.
-    pub(super) fn set_outside(&self) {
-        self.outside.set(true);
-        self.use_sleeper();
-    }
-
-    #[inline(never)]
-    fn use_sleeper(&self) {
-        opaque();
-        thread_local!(static SLEEPER: Arc<Note> = Arc::default());
-        // A thread that is being torn down sleeps on a note of this call's own.
-        let sleeper = SLEEPER.try_with(Arc::clone).unwrap_or_default();
-        *self.sleeper.lock().unwrap_or_else(PoisonError::into_inner) = sleeper;
     }
 
     /// The M that this thread was before it became this one.
@@ -374,92 +461,5 @@ impl M {
     #[inline]
     pub(crate) fn curg(&self) -> Option<GRef> {
         GRef::from_ptr(self.curg.load(Ordering::Relaxed)) // Relaxed: as in `set_curg`
-    }
-
-    /// Queues a G that lives here, from another thread, and sees to it that this M runs it.
-    pub(super) fn push_resident(&self, g: Runnable) {
-        if self.outside.get() {
-            // Before the push: after it the `block_on` here may end.
-            let sleeper = self.sleeper();
-            push_link(&self.inbox, g.into_g());
-            return sleeper.wake();
-        }
-        push_link(&self.inbox, g.into_g());
-        fence(Ordering::SeqCst); // PushFence: the push comes before the look at what the M does
-        // Relaxed twice: ordered by the fence, which pairs with SleepFence and NestFence.
-        if self.resting.load(Ordering::Relaxed) {
-            self.sched().wake_home(self);
-        } else if self.nested.load(Ordering::Relaxed) != 0 {
-            self.sleeper().wake();
-        } else {
-            self.sched().idle.end_backoff_of(self);
-        }
-    }
-
-    /// Queues a G that lives here, from this thread: to run next, as it was woken just now.
-    pub(super) fn push_resident_next(&self, g: Runnable) {
-        let old = self.pop_resident_next();
-        self.local_next.set(Some(g.into_g()));
-        if let Some(old) = old {
-            self.push_resident_last(old);
-        }
-    }
-
-    /// Queues a G that lives here, from this thread, at the tail.
-    pub(super) fn push_resident_last(&self, g: Runnable) {
-        self.local_runq.borrow_mut().push_back(g);
-    }
-
-    /// The resident that was woken last, here.
-    #[inline]
-    pub(super) fn pop_resident_next(&self) -> Option<Runnable> {
-        let g = self.local_next.get()?;
-        self.local_next.set(None);
-        // SAFETY: `push_resident_next` had it as a Runnable, and it is taken once.
-        Some(unsafe { Runnable::claim(g) })
-    }
-
-    /// The next resident.
-    pub(super) fn pop_resident(&self) -> Option<Runnable> {
-        // Relaxed: a look; the take orders.
-        if !self.inbox.load(Ordering::Relaxed).is_null() {
-            take_links(&self.inbox, |g| self.push_resident_last(g));
-        }
-        self.pop_resident_next().or_else(|| self.local_runq.borrow_mut().pop_front())
-    }
-
-    /// Whether any resident is runnable.
-    #[inline]
-    pub(super) fn has_residents(&self) -> bool {
-        // Relaxed: who sleeps on it has a fence before (SleepFence).
-        !self.inbox.load(Ordering::Relaxed).is_null()
-            || !self.local_runq.borrow().is_empty()
-            || self.local_next.get().is_some()
-    }
-
-    /// Takes turns between the residents and the P's queues.
-    #[inline]
-    pub(super) fn residents_first(&self) -> bool {
-        self.residents_first.replace(!self.residents_first.get())
-    }
-
-    /// This worker's thread is about to block inside a poll while `f` runs.
-    pub(super) fn nesting<R>(&self, f: impl FnOnce() -> R) -> R {
-        struct Leave<'a>(&'a AtomicU32);
-        impl Drop for Leave<'_> {
-            fn drop(&mut self) {
-                self.0.fetch_sub(1, Ordering::Relaxed); // Relaxed: this thread is awake
-            }
-        }
-        self.use_sleeper();
-        self.nested.fetch_add(1, Ordering::Relaxed); // Relaxed: ordered by the fence
-        let _leave = Leave(&self.nested);
-        fence(Ordering::SeqCst); // NestFence: announced before the inbox is looked at
-        f()
-    }
-
-    /// Where this M's thread sleeps.
-    pub(super) fn sleeper(&self) -> Arc<Note> {
-        self.sleeper.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }

@@ -7,7 +7,11 @@
 //! | `p`, `runq` | the queues of a P |
 //! | `m` | the thread, and the bracket around user code |
 //! | `schedule`, `ready` | the loop: find, run, stop; the ways into its queues |
-//! | `idle`, `rest`, `steal` | who wakes whom, who sleeps, what a search pays |
+//! | `idle`, `startm`, `rest`, `steal` | who is idle, who wakes whom, who sleeps, what a search pays |
+//! | `handoff`, `preempt`, `sites` | taking the P of an M that stays away; time slices |
+//! | `blocking`, `lock` | announced blocking; goroutines that are locked to their thread |
+//! | `residents` | what lives on one thread |
+//! | `ps` | how many Ps there are |
 //! | `timers` | the timer heaps |
 //! | `sysmon` | the watchman |
 //! | `life` | start and end of a scheduler |
@@ -16,7 +20,11 @@
 //! `README.md` has the parking proof.
 
 #[cfg(not(loom))]
+pub(crate) mod blocking;
+#[cfg(not(loom))]
 pub(crate) mod g;
+#[cfg(not(loom))]
+pub(crate) mod handoff;
 #[cfg(not(loom))]
 pub(crate) mod heap;
 #[cfg(not(loom))]
@@ -26,13 +34,21 @@ mod idle_model;
 #[cfg(not(loom))]
 pub(crate) mod life;
 #[cfg(not(loom))]
+pub(crate) mod lock;
+#[cfg(not(loom))]
 pub(crate) mod m;
 #[cfg(not(loom))]
 pub(crate) mod outside;
 #[cfg(not(loom))]
 mod p;
 #[cfg(not(loom))]
+pub(crate) mod preempt;
+#[cfg(not(loom))]
+pub(crate) mod ps;
+#[cfg(not(loom))]
 pub(crate) mod ready;
+#[cfg(not(loom))]
+mod residents;
 #[cfg(not(loom))]
 mod rest;
 #[cfg(not(loom))]
@@ -41,6 +57,10 @@ mod runq;
 mod runq_model;
 #[cfg(not(loom))]
 mod schedule;
+#[cfg(not(loom))]
+mod sites;
+#[cfg(not(loom))]
+mod startm;
 #[cfg(not(loom))]
 pub(crate) mod stats;
 pub(crate) mod status;

@@ -137,7 +137,7 @@ impl Sched {
         opaque();
         thread_local!(static LUCK: Cell<usize> = const { Cell::new(0) });
         let n = LUCK.try_with(|luck| luck.replace(luck.get() + 1)).unwrap_or(0);
-        self.ps[n % self.ps.len()].timers
+        self.ps.at(n % self.ps.procs().min(self.ps.len())).timers
     }
 
     /// Runs the due timers of all Ps. True if there were any.
@@ -148,7 +148,7 @@ impl Sched {
             return false;
         }
         let mut any = false;
-        for p in &self.ps {
+        for p in self.ps.iter() {
             any |= p.timers.fire(now, |waker| m.ready_waker(waker));
         }
         any
@@ -161,11 +161,13 @@ impl Sched {
             Some(m) if m.is_outside() && m.is_of(self) => m.enter().nested(|m| m.run_root(future)),
             outer => {
                 let Some(outer) = outer else { return self.block_on_outside(future) };
-                outer.enter().handoffp();
-                if outer.is_outside() {
-                    return self.block_on_outside(future);
-                }
-                outer.nesting(|| self.block_on_outside(future))
+                outer.without_p(|| {
+                    if outer.is_outside() {
+                        self.block_on_outside(future)
+                    } else {
+                        outer.nesting(|| self.block_on_outside(future))
+                    }
+                })
             }
         }
     }
@@ -242,6 +244,7 @@ impl M {
 
     /// A cell for a G that stays on this thread.
     pub(crate) fn newproc_local(&self, new: &NewG<'_>) -> GRef {
+        self.count_resident();
         self.sched().make(new, self)
     }
 
@@ -299,7 +302,7 @@ impl M {
 
     /// Holds an idle P for a round, if there is one.
     fn borrowp(&self) {
-        if let Some(p) = self.sched().take_idle_p() {
+        if let Some(p) = self.sched().take_idle_p(true) {
             self.acquirep(p);
         }
     }
@@ -360,7 +363,7 @@ impl M {
     /// The runtime ends: what lives on this worker ends here, goroutines by unwinding. Returns when
     /// nothing is left, however long that takes.
     pub(super) fn drop_residents(&self) {
-        loop {
+        while self.residents() > 0 {
             let mut left = false;
             self.sched().heap.for_each_live(|g| {
                 if g.home().is_some_and(|home| std::ptr::eq(home, self)) {
@@ -383,7 +386,7 @@ impl M {
         }
     }
 
-    /// A resident has ended.
+    /// A local task has ended.
     pub(super) fn forget_local(&self, g: GRef) {
         if self.locals.borrow_mut().remove(&g.as_raw()) {
             super::ready::drop_ref(g);
@@ -409,16 +412,5 @@ impl M {
                 self.sleeper().sleep();
             }
         }
-    }
-
-    /// Gives the P to an M that has the time, with what is queued there. Go: handoffp.
-    pub(super) fn handoffp(&self) {
-        let Some(p) = self.p() else { return };
-        // SAFETY: this M holds the P, inside the core.
-        let local = unsafe { p.local() };
-        let empty = local.is_empty();
-        p.counters.set_hidden(local.hidden());
-        self.releasep();
-        self.sched().put_p(p, empty, self.is_outside());
     }
 }

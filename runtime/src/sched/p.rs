@@ -268,6 +268,7 @@ impl Local {
             self.fresh.push_back(Fresh::Mark(g));
         }
         let (mut i, mut j) = (self.slice, self.fresh.len());
+        self.slice = j; // what comes after is another batch
         while i + 1 < j {
             j -= 1;
             self.fresh.swap(i, j);

@@ -1,13 +1,18 @@
 //! How an M goes to sleep and comes back: the sleeper's side of the protocol in `README.md`.
 
 use std::sync::atomic::{Ordering, fence};
+use std::time::Duration;
 
 use gort_netpoll::Blocker;
 
-use super::idle::{PROC, SPINNING};
+use super::idle::SPINNING;
 use super::m::M;
 use super::stats::bump;
 use crate::util::clock;
+
+/// What a burst of blocking calls has started ends after so long. Half of tokio's time: a thread
+/// costs 20 us to start.
+const KEEP_ALIVE: Duration = Duration::from_secs(5);
 
 impl M {
     /// Gives the P up, for its queues are empty and there is nothing to steal, and sleeps until
@@ -15,7 +20,7 @@ impl M {
     #[cold]
     pub(super) fn rest(&self) -> bool {
         let sched = self.sched();
-        let blocker = sched.netpoll.blocker();
+        let blocker = if self.is_locked() { None } else { sched.netpoll.blocker() };
         self.retire(blocker.is_some());
         fence(Ordering::SeqCst); // SleepFence: this M is enlisted before it looks once more
         if self.has_residents() {
@@ -29,7 +34,8 @@ impl M {
         }
         // Relaxed: this M is awake; who still sees it set finds it in no list.
         self.resting.store(false, Ordering::Relaxed);
-        !sched.idle.counts().is_closing() || self.p().is_some()
+        let goes_on = !sched.idle.counts().is_closing() && !self.ends.get();
+        goes_on || self.p().is_some() || self.has_nextg()
     }
 
     /// Enlists this M as idle, and its P; one step for those who look at the counts.
@@ -44,12 +50,10 @@ impl M {
             bump(&p.counters.parks);
             p.counters.set_hidden(0);
             self.releasep();
-            match lists.next_wanting(&sched.idle) {
+            let wanted = if sched.is_surplus(p) { None } else { lists.next_wanting(&sched.idle) };
+            match wanted {
                 Some(m) => to_wake = Some((m, p)),
-                None => {
-                    lists.ps.push(p);
-                    change = PROC;
-                }
+                None => change = sched.list_p(&mut lists, p),
             }
         }
         self.resting.store(true, Ordering::Relaxed); // Relaxed: ordered by SleepFence
@@ -62,7 +66,10 @@ impl M {
         let me: &'static M = unsafe { &*std::ptr::from_ref(self) };
         if polls {
             lists.poller = Some(me);
+        } else if self.is_locked() {
+            lists.locked.push(me);
         } else {
+            self.is_spare.set(lists.ms.len() >= sched.ps.procs());
             lists.ms.push(me);
         }
         if let Some((m, p)) = to_wake {
@@ -76,12 +83,24 @@ impl M {
         if let Some(when) = sched.earliest_timer() {
             sched.netpoll.wake_at(clock::instant(when));
         }
-        while !self.take_nextp() {
-            if sched.idle.counts().is_closing() {
+        while !self.take_nextp() && !self.has_nextg() {
+            if sched.idle.counts().is_closing() || self.ends.get() {
                 return;
             }
-            self.note.sleep();
+            if !self.is_spare.get() {
+                self.note.sleep();
+            } else if !self.note.sleep_for(KEEP_ALIVE) {
+                self.end_if_idle();
+            }
         }
+    }
+
+    /// This M has been idle for long beside as many others as there are Ps.
+    #[cold]
+    fn end_if_idle(&self) {
+        let mut lists = self.sched().idle.lock();
+        // Whoever has taken it out of the list is just giving it something.
+        self.ends.set(self.residents() == 0 && lists.remove(self));
     }
 
     /// Sleeps in the netpoller until the earliest timer. Go: the netpoll block in findRunnable.

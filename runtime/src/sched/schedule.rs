@@ -4,6 +4,7 @@
 use std::sync::atomic::{Ordering, fence};
 
 use super::g::{GRef, RawJoinWaker, Runnable, Stopped};
+use super::idle::{Counts, LOCKED, SITES, SURPLUS, WANTED};
 use super::m::M;
 use super::p::P;
 use super::stats::bump;
@@ -15,6 +16,18 @@ use crate::util::clock::{self, NEVER};
 const CLOCK_TICK: u32 = 8;
 /// But at every dispatch, once that many took longer than this, in nanoseconds.
 const CLOCK_SLOW: u64 = 500_000;
+
+/// What came of a look at the unusual (`M::see_to`).
+enum Errand {
+    /// Go on.
+    Done,
+    /// From the top: the P may be gone.
+    Changed,
+    /// Run this.
+    Run(Runnable),
+    /// This thread's time is over.
+    End,
+}
 
 impl M {
     /// A worker's life.
@@ -31,16 +44,13 @@ impl M {
             self.run_foreign();
             if let Some(p) = self.p() {
                 let counts = self.sched().idle.counts();
-                if counts.is_closing() {
-                    self.releasep();
-                    return None;
-                }
-                if counts.wants_fair_turn() {
-                    self.hasten_fair_turn(p);
-                }
-                if counts.is_p_wanted() && self.may_give_p(p) {
-                    self.handoffp(); // to an M that cannot do without
-                    continue;
+                if counts.is_unusual() {
+                    match self.see_to(p, counts) {
+                        Errand::Done => {}
+                        Errand::Changed => continue,
+                        Errand::Run(g) => return Some(g),
+                        Errand::End => return None,
+                    }
                 }
                 if counts.is_hungry() {
                     self.show(p); // somebody would like to help
@@ -54,13 +64,47 @@ impl M {
                     .or_else(|| self.steal(p)); // other Ps
                 if let Some(g) = found {
                     self.found();
+                    if counts.has(SITES) && self.avoids(&g) {
+                        self.start_elsewhere(g);
+                        continue;
+                    }
                     return Some(g);
                 }
+            } else if let Some(g) = self.next_beside() {
+                return Some(g); // it needs no P
+            } else if self.is_over() {
+                return None;
             }
             if !self.run_foreign() && !self.rest() {
                 return None;
             }
         }
+    }
+
+    /// What else there is to do before a dispatch.
+    #[cold]
+    fn see_to(&self, p: &P, counts: Counts) -> Errand {
+        if counts.is_closing() {
+            self.releasep();
+            return Errand::End;
+        }
+        if counts.has(LOCKED) && self.is_locked() {
+            self.run_timers(p);
+            if let Some(g) = self.next_locked(p) {
+                return Errand::Run(g);
+            }
+            return if self.is_over() { Errand::End } else { Errand::Changed };
+        }
+        let surplus = counts.has(SURPLUS) && self.sched().is_surplus(p);
+        if surplus || counts.has(WANTED) && self.may_give_p(p) {
+            self.found(); // who is given the P searches in turn
+            self.handoffp(); // to an M that cannot do without, or for good
+            return Errand::Changed;
+        }
+        if counts.wants_fair_turn() {
+            self.hasten_fair_turn(p);
+        }
+        Errand::Done
     }
 
     /// Runs one G until it stops.
@@ -74,7 +118,7 @@ impl M {
         }
         let g = g.into_g();
         if g.vtable().is_goroutine && !self.sched().config.migrate {
-            g.set_home(self);
+            self.adopt(g);
         }
         if g.status().start() == Start::Cancel {
             return self.cancel(g);
@@ -162,8 +206,8 @@ impl M {
             }
         }
         self.sched().forget_name(g);
-        if self.is_outside() && g.home().is_some() {
-            self.forget_local(g);
+        if g.home().is_some() {
+            self.forget_resident(g);
         }
         self.finish(g, true);
     }
@@ -191,7 +235,7 @@ impl M {
     }
 
     /// Searching has paid: the next one may search. Go: resetspinning.
-    fn found(&self) {
+    pub(super) fn found(&self) {
         if self.spinning.replace(false) {
             self.sched().idle.stop_spinning();
             fence(Ordering::SeqCst); // SpinCount: a foreign submit may have relied on this M
@@ -240,12 +284,15 @@ impl M {
         unsafe { p.local() }.hasten_fair_turn();
     }
 
-    /// Another M has something that only it can run, and no P. An M in the same position keeps
-    /// its own until its next fair turn; then they take turns.
-    #[cold]
+    /// Another M has something that only it can run, and no P. This one gives its own away after a
+    /// dispatch; or at a fair turn, if it is in the same position. Then they take turns.
     fn may_give_p(&self, p: &P) -> bool {
         // SAFETY: this M holds the P, inside the core.
-        !self.has_residents() || unsafe { p.local() }.is_fair_turn_next()
+        let local = unsafe { p.local() };
+        match self.has_residents() {
+            true => self.has_dispatched(p) && local.is_fair_turn_next(),
+            false => self.has_dispatched(p) || local.is_empty(),
+        }
     }
 
     #[cold]
@@ -256,7 +303,7 @@ impl M {
         let local = unsafe { p.local() };
         p.drain_inbox(local);
         // A whole share, or a full global queue would be served at the rate of these turns.
-        match sched.global.pop_batch(&local.shared, sched.ps.len()) {
+        match sched.global.pop_batch(&local.shared, sched.ps.procs()) {
             Some(g) => local.shared.woken.push(g),
             None => sched.idle.clear_fair_turn(),
         }
@@ -274,7 +321,7 @@ impl M {
             p.drain_inbox(local);
             return local.pop();
         }
-        sched.global.pop_batch(&local.shared, sched.ps.len())
+        sched.global.pop_batch(&local.shared, sched.ps.procs())
     }
 
     /// Polls without blocking and takes the first ready G.

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use super::Sched;
 use super::g::VTable;
 use crate::stack;
+use crate::util::fence;
 
 /// Written by the P's owner, read by anyone. One more, for threads without a P, is written by all
 /// of them, with atomic additions.
@@ -24,6 +25,8 @@ pub(super) struct Counters {
     pub(super) ends: [AtomicU64; 2],
     /// Successful steals.
     pub(super) steals: AtomicU64,
+    /// Times sysmon took this P from an M that was away. Written by sysmon.
+    pub(super) retakes: AtomicU64,
     /// Times this P went idle.
     pub(super) parks: AtomicU64,
     /// Polls of the netpoller.
@@ -50,6 +53,12 @@ impl Counters {
         &self.ends[usize::from(vtable.is_goroutine)]
     }
 
+    /// Dispatches so far, as a hint.
+    #[inline]
+    pub(super) fn dispatches(&self) -> u64 {
+        read(&self.dispatches)
+    }
+
     /// Publishes what thieves cannot see.
     #[inline]
     pub(super) fn set_hidden(&self, n: u32) {
@@ -67,6 +76,14 @@ pub struct Metrics {
     pub idle_procs: usize,
     /// Worker threads that exist.
     pub threads: usize,
+    /// Worker threads that run a task or goroutine without a P, which was taken from them: others
+    /// run beside them. At most `max(8, 4 * procs)`.
+    pub detached: usize,
+    /// Tasks of [`spawn_blocking`](crate::spawn_blocking) that run or wait for a thread.
+    pub blocking: usize,
+    /// Whether the kernel's `membarrier` serves the threads' way in and out of the scheduler. If it
+    /// is refused (seccomp), each such way costs a memory fence, some 10 ns.
+    pub membarrier: bool,
     /// Worker threads that look for work.
     pub spinning: usize,
     /// Tasks that have been spawned and have not ended.
@@ -94,6 +111,9 @@ pub struct ProcMetrics {
     pub dispatches: u64,
     /// Successful steals from other Ps.
     pub steals: u64,
+    /// Times sysmon took this P from a thread that computed or blocked for 10 ms, or was in a
+    /// [`syscall`](crate::syscall) for 1 ms, while others could use it.
+    pub retakes: u64,
     /// Times this P went idle.
     pub parks: u64,
     /// Polls of the netpoller.
@@ -107,7 +127,8 @@ pub struct ProcMetrics {
 impl Sched {
     /// A snapshot; blocks nobody but an M that goes idle, for a moment.
     pub(crate) fn metrics(&self) -> Metrics {
-        let per_proc: Vec<ProcMetrics> = self.ps.iter().map(proc_metrics).collect();
+        let per_proc: Vec<ProcMetrics> =
+            self.ps.iter().take(self.ps.procs()).map(proc_metrics).collect();
         let sum = |f: fn(&Counters) -> &[AtomicU64; 2], kind: usize| -> u64 {
             let ps: u64 = self.ps.iter().map(|p| read(&f(&p.counters)[kind])).sum();
             ps + read(&f(&self.outside)[kind])
@@ -116,9 +137,12 @@ impl Sched {
         let live = |kind: usize| spawned[kind].saturating_sub(sum(|c| &c.ends, kind)) as usize;
         let idle = self.idle.counts();
         Metrics {
-            procs: self.ps.len(),
+            procs: self.ps.procs(),
             idle_procs: idle.procs,
             threads: self.idle.threads(),
+            detached: self.detached(),
+            blocking: self.idle.lock().blocking.len(),
+            membarrier: fence::is_asymmetric(),
             spinning: idle.spinning,
             tasks: live(0),
             goroutines: live(1),
@@ -136,6 +160,7 @@ fn proc_metrics(p: &super::p::P) -> ProcMetrics {
     ProcMetrics {
         dispatches: read(&c.dispatches),
         steals: read(&c.steals),
+        retakes: read(&c.retakes),
         parks: read(&c.parks),
         netpolls: read(&c.netpolls),
         // Relaxed: statistics.

@@ -21,6 +21,7 @@ use std::time::Duration;
 use super::g::Runnable;
 use super::m::M;
 use super::p::P;
+use super::ps::Ps;
 use super::stats::bump;
 use crate::util::clock;
 
@@ -54,13 +55,13 @@ pub(super) struct Profit {
 }
 
 /// What a look at the others' private work says.
-enum Look<'a> {
+enum Look {
     /// There is none.
     Nothing,
     /// There is some, and its owner may yet come to it.
     Wait,
     /// Its owner has stood still for long enough.
-    Rob(&'a P),
+    Rob(&'static P),
 }
 
 /// A P that keeps work to itself while it dispatches nothing.
@@ -74,11 +75,11 @@ struct Watched {
 
 impl Watched {
     /// One look, at `now`.
-    fn look<'a>(&mut self, ps: &'a [P], me: &P, now: u64) -> Look<'a> {
+    fn look(&mut self, ps: &Ps, me: &P, now: u64) -> Look {
         // Relaxed: hints that spare the barrier.
         let keeps =
-            |p: &&P| p.id != me.id && p.counters.hidden.load(Ordering::Relaxed) > 0 && p.is_held();
-        let Some(victim) = ps.iter().find(keeps) else { return Look::Nothing };
+            |p: &P| p.id != me.id && p.counters.hidden.load(Ordering::Relaxed) > 0 && p.is_held();
+        let Some(victim) = ps.iter().find(|p| keeps(p)) else { return Look::Nothing };
         let seen = Some((victim.id, victim.counters.dispatches.load(Ordering::Relaxed)));
         if self.seen != seen {
             *self = Watched { seen, since: now };
@@ -96,7 +97,7 @@ impl M {
     #[cold]
     pub(super) fn steal(&self, p: &P) -> Option<Runnable> {
         let sched = self.sched();
-        let procs = sched.ps.len();
+        let procs = sched.ps.procs();
         if procs == 1 || !self.searches(procs) {
             return sched.run_all_timers(self).then(|| self.pop(p)).flatten();
         }
@@ -149,9 +150,10 @@ impl M {
         // SAFETY: this M holds the P, inside the core.
         let local = unsafe { p.local() };
         let ps = &sched.ps;
-        let first = local.rng.below(ps.len());
-        for i in 0..ps.len() {
-            let victim = &ps[(first + i) % ps.len()];
+        let len = ps.len();
+        let first = local.rng.below(len);
+        for i in 0..len {
+            let victim = ps.at((first + i) % len);
             if victim.id == p.id {
                 continue;
             }
@@ -172,7 +174,7 @@ impl M {
         }
         // SAFETY: as above; the timers have queued through a reference of their own.
         let local = unsafe { p.local() };
-        sched.global.pop_batch(&local.shared, ps.len())
+        sched.global.pop_batch(&local.shared, ps.procs())
     }
 
     /// Takes what a running P keeps to itself.
@@ -181,7 +183,7 @@ impl M {
         let local = unsafe { p.local() };
         // SAFETY: Ms live as long as the scheduler. Acquire: pairs with `acquirep`.
         let owner = unsafe { victim.owner.load(Ordering::Acquire).as_ref() }?;
-        let taken = owner.lock_out(victim, || {
+        let taken = owner.lock_out(victim, 1, || {
             // SAFETY: `lock_out` runs this only while the victim's owner cannot enter the core.
             let theirs = unsafe { victim.local() };
             let n = theirs.rob(local);
@@ -232,7 +234,7 @@ impl M {
             self.note.sleep_for(Duration::from_nanos(profit.backoff));
             let (ticks, waited) = (sched.dispatches() - ticks, clock::now() - start);
             let counts = sched.idle.counts();
-            let alone = counts.procs + 1 >= sched.ps.len();
+            let alone = counts.procs + 1 >= sched.ps.procs();
             if alone || counts.is_closing() || sched.has_foreign_work() {
                 break;
             }

@@ -1,29 +1,45 @@
 //! sysmon: a thread that holds no P and sees to what the Ms cannot. Go: sysmon.
 //!
-//! Its duties: poll the network when nobody has for 10 ms, because every M is
-//! busy in long polls; and wake an M when a P keeps work that an idle P could
-//! do, because its owner has been in one poll since before that work came
-//! (a fence-less push can miss an idle P, see `README.md`).
+//! Its duties:
 //!
-//! It looks once a millisecond while anything runs, less often while nothing
-//! changes, and sleeps for good while every P is idle.
+//! * take the P from an M that has been in user code for 10 ms, or in an
+//!   announced system call for a whole look, when somebody could use it
+//!   (`handoff.rs`); ask a G that has had its 10 ms to yield at its next wait;
+//! * poll the network when nobody has for 10 ms, because every M is busy;
+//! * wake an M when work lies beside an idle P (a fence-less push can miss one,
+//!   see `README.md`), or when no M watches the network and the timers;
+//! * start threads for those that should not (`Sched::start_worker`), trim
+//!   stacks, forgive spawn sites.
+//!
+//! It looks once a millisecond while things happen, up to five times less often
+//! while nothing does, and sleeps for good while every P is idle.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::Sched;
+use super::idle::{SURPLUS, WANTED};
+use super::m::M;
+use super::p::P;
 use crate::stack::pool;
 use crate::util::clock;
 use crate::util::note::Note;
 
 /// A busy runtime is looked at this often; costs nothing measurable (at 100 us: 2-5 %).
 const PERIOD: Duration = Duration::from_millis(1);
+/// After so many looks at which nothing had changed, the period grows to so many times that. Go
+/// doubles 20 us up to 10 ms after 50 idle looks.
+const STILL_LOOKS: u32 = 50;
+const PERIOD_MAX: u32 = 5;
+/// How long a G may keep its P while others could use it. Go: forcePreemptNS.
+const SLICE: u64 = 10_000_000;
 /// The network waits no longer for a poll. Go: the same 10 ms.
 const NETPOLL_OVERDUE: u64 = 10_000_000;
 /// After so many looks in a row sysmon may sleep, if the runtime is idle.
 const IDLE_LOOKS: u32 = 20;
-/// About a second of looks.
-const BUSY_LOOKS: u32 = 1000;
+/// Housekeeping comes about once a second.
+const HOUSEKEEPING: u64 = 1_000_000_000;
 /// Fewer dispatches than this between two looks are slow ones, of over 2 us on the average.
 const SLOW: u64 = 500;
 /// Stacks that lie idle for this long are trimmed, so many at once (0.2 ms).
@@ -31,18 +47,40 @@ const TRIM_PERIOD: Duration = Duration::from_secs(1);
 const TRIM_MOST: usize = 256;
 
 /// See the module.
-#[derive(Default)]
 pub(super) struct Sysmon {
     note: Note,
     asleep: AtomicBool,
     /// When somebody polled last, in nanoseconds.
     netpolled: AtomicU64,
+    /// Ms that want a thread; None: this one has ended.
+    unborn: Mutex<Option<Vec<&'static M>>>,
+}
+
+/// What sysmon remembers of a P.
+#[derive(Default, Clone, Copy)]
+struct Watched {
+    /// Its dispatches at the last look, and when they came to that.
+    dispatches: u64,
+    since: u64,
+    /// The number of its owner's system call at the last look.
+    syscall: u32,
+    /// Its owner was asked to yield.
+    asked: bool,
 }
 
 impl Sysmon {
+    pub(super) fn new() -> Sysmon {
+        Sysmon {
+            note: Note::default(),
+            asleep: AtomicBool::new(false),
+            netpolled: AtomicU64::new(0),
+            unborn: Mutex::new(Some(Vec::new())),
+        }
+    }
+
     /// The first P leaves the idle list. Called under the idle lock.
     pub(super) fn work_begins(&self) {
-        // Relaxed twice: the idle lock orders it with `deep_sleep`.
+        // Relaxed twice: the idle lock orders it with `announce_sleep`.
         if self.asleep.load(Ordering::Relaxed) {
             self.asleep.store(false, Ordering::Relaxed);
             self.note.wake();
@@ -52,6 +90,23 @@ impl Sysmon {
     /// Lets the thread see that the runtime ends.
     pub(super) fn wake(&self) {
         self.note.wake();
+    }
+
+    /// Has the thread start the one of `m`. False: it has ended.
+    pub(super) fn start_worker(&self, m: &'static M) -> bool {
+        let mut unborn = self.lock();
+        let Some(unborn) = unborn.as_mut() else { return false };
+        unborn.push(m);
+        self.note.wake();
+        true
+    }
+
+    fn take_unborn(&self) -> Vec<&'static M> {
+        self.lock().as_mut().map(std::mem::take).unwrap_or_default()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Vec<&'static M>>> {
+        self.unborn.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -65,35 +120,91 @@ impl Sched {
 
     /// The thread's body.
     pub(super) fn run_sysmon(&self) {
-        let (mut looks, mut idle_looks) = (0u32, 0);
-        let mut dispatches = vec![0; self.ps.len()];
+        let (mut idle_looks, mut still_looks) = (0u32, 0u32);
+        let mut housekeeping = clock::now();
+        let mut watched = Vec::new();
         while !self.idle.counts().is_closing() {
-            looks = looks.wrapping_add(1);
-            if looks % BUSY_LOOKS == 0 {
-                pool::scavenge(TRIM_MOST);
-            }
+            self.sysmon.take_unborn().into_iter().for_each(|m| self.start_worker(m));
             self.help();
-            if self.idle.counts().procs < self.ps.len() {
+            if self.is_running() {
                 idle_looks = 0;
-                self.poll_if_overdue();
-                self.note_slow_ps(&mut dispatches);
+                let now = clock::now();
+                self.poll_if_overdue(now);
+                let changed = self.retake_overdue(&mut watched, now);
+                still_looks = if changed { 0 } else { still_looks + 1 };
+                if now - housekeeping > HOUSEKEEPING {
+                    housekeeping = now;
+                    pool::scavenge(TRIM_MOST);
+                    self.forgive_sites();
+                }
             } else if idle_looks < IDLE_LOOKS {
                 idle_looks += 1;
             } else {
                 self.sleep_while_idle();
+                still_looks = 0;
             }
-            self.sysmon.note.sleep_for(PERIOD);
+            let periods = (still_looks / STILL_LOOKS + 1).min(PERIOD_MAX);
+            self.sysmon.note.sleep_for(PERIOD * periods);
         }
+        // Who is in line gets a thread yet, which sees that the runtime ends.
+        let unborn = self.sysmon.lock().take();
+        unborn.into_iter().flatten().for_each(|m| self.start_worker(m));
     }
 
-    /// Where dispatches take microseconds, 61 of them are too many to wait for.
-    fn note_slow_ps(&self, before: &mut [u64]) {
-        for (p, before) in self.ps.iter().zip(before) {
-            // Relaxed twice: hints.
-            let now = p.counters.dispatches.load(Ordering::Relaxed);
-            p.counters.slow.store(now - *before < SLOW, Ordering::Relaxed);
-            *before = now;
+    /// Whether any P is in use: a hint.
+    fn is_running(&self) -> bool {
+        let counts = self.idle.counts();
+        counts.procs < self.ps.procs() || counts.has(SURPLUS)
+    }
+
+    /// Sees to the Ps that have stood still for too long. True if anything has changed since the
+    /// last look.
+    fn retake_overdue(&self, watched: &mut Vec<Watched>, now: u64) -> bool {
+        watched.resize(self.ps.len(), Watched::default());
+        let mut changed = false;
+        for (p, watched) in self.ps.iter().zip(watched) {
+            changed |= self.look_at(p, watched, now);
         }
+        self.fire_resting();
+        changed
+    }
+
+    fn look_at(&self, p: &'static P, watched: &mut Watched, now: u64) -> bool {
+        let dispatches = p.counters.dispatches();
+        // SAFETY: Ms live as long as the scheduler. Acquire: pairs with `acquirep`.
+        let owner = unsafe { p.owner.load(Ordering::Acquire).as_ref() };
+        let syscall = owner.map_or(0, M::syscalls);
+        let before =
+            std::mem::replace(watched, Watched { dispatches, since: now, syscall, asked: false });
+        // Where dispatches take microseconds, 61 of them are too many to wait for. Relaxed: a hint.
+        let slow = dispatches - before.dispatches < SLOW;
+        p.counters.slow.store(slow, Ordering::Relaxed);
+        let Some(owner) = owner else { return dispatches != before.dispatches };
+        if dispatches != before.dispatches {
+            owner.forget_request();
+            return true;
+        }
+        watched.since = before.since;
+        watched.asked = before.asked;
+        let in_syscall = syscall % 2 == 1 && syscall == before.syscall;
+        let overdue = now - before.since >= SLICE;
+        if overdue && !watched.asked {
+            watched.asked = true;
+            owner.ask_to_yield();
+        }
+        let due = in_syscall || (overdue || self.config.chaos.is_some()) && self.may_detach();
+        let taken = due && self.is_p_needed(p) && self.retake(p);
+        taken || !in_syscall && !overdue
+    }
+
+    /// Whether somebody else could do something with the P of an M that is away.
+    fn is_p_needed(&self, p: &P) -> bool {
+        let counts = self.idle.counts();
+        if self.is_surplus(p) {
+            return true;
+        }
+        // With an idle P or a searcher there is somebody to see to it.
+        counts.procs == 0 && counts.spinning == 0 && (counts.has(WANTED) || self.wants_help())
     }
 
     /// Sleeps until work begins. On the way the stacks that nobody has wanted lately give their
@@ -114,13 +225,15 @@ impl Sched {
     /// Under the idle lock: false if a P is in use after all, or the runtime ends. `start_closing`
     /// sets its bit before it takes that lock, and wakes sysmon after.
     fn announce_sleep(&self) -> bool {
-        self.idle.if_all_idle(self.ps.len(), || {
+        let lists = self.idle.lock();
+        let idle = self.all_idle(&lists) && lists.poller.is_some() && !self.is_closing();
+        if idle {
             self.sysmon.asleep.store(true, Ordering::Relaxed); // Relaxed: under the lock
-        })
+        }
+        idle
     }
 
-    fn poll_if_overdue(&self) {
-        let now = clock::now();
+    fn poll_if_overdue(&self, now: u64) {
         // Relaxed: a hint. The first look after a poll starts the measure.
         let last = self.sysmon.netpolled.load(Ordering::Relaxed);
         if last == 0 {

@@ -159,11 +159,20 @@ fn table_is_full() -> io::Error {
 fn reserve(class: SizeClass) -> io::Result<Range<usize>> {
     let (slab, align) = (slab_bytes(class), COLOURS * class.bytes());
     let mut len = (ARENA_SLOTS * class.bytes()).min(fair_share()).max(slab);
+    // What the heap and the threads' own stacks need is not for goroutines, or the process would
+    // end of the next small allocation.
+    let spared = address_limit().map_or(0, |limit| limit / 16);
     loop {
         len -= len % slab;
-        match sys::reserve(len + align) {
+        match sys::reserve(len + align + spared) {
             Ok(space) => {
                 let start = space.start.next_multiple_of(align);
+                let end = space.end - spared;
+                if spared > 0 {
+                    let end = end.next_multiple_of(sys::page_size());
+                    // SAFETY: the end of a fresh mapping, in whole pages.
+                    unsafe { sys::release(end..space.end) };
+                }
                 return Ok(start..start + len);
             }
             Err(_) if len > slab => len = (len / 4).max(slab),

@@ -36,6 +36,15 @@ pub(super) fn reserve(len: usize) -> io::Result<Range<usize>> {
     Ok(start..start + len)
 }
 
+/// Gives address space back.
+///
+/// # Safety
+/// The range is part of what [`reserve`] gave, in whole pages, and nobody uses it.
+pub(super) unsafe fn release(range: Range<usize>) {
+    // SAFETY: the contract above. If it fails, the space stays reserved.
+    let _ = unsafe { libc::munmap(pointer(range.start), range.len()) };
+}
+
 /// Makes `range` accessible, or not.
 ///
 /// # Safety

@@ -42,6 +42,7 @@ use crate::join::JoinError;
 use crate::sched::g::{G, GRef, Stopped, VTable};
 use crate::sched::heap::Class;
 use crate::sched::m::{self, M};
+use crate::sched::preempt::must_yield;
 use crate::stack::fault::FaultWriter;
 use crate::stack::switch::{self, Ctx, Transfer};
 use crate::stack::{SizeClass, Slot, StackSlot, fault, pool};
@@ -300,6 +301,9 @@ pub(crate) fn wait_to_the_end<F: Future>(g: GRef, future: F) -> F::Output {
 fn wait_in<F: Future>(g: GRef, future: F, abortable: bool) -> F::Output {
     let mut future = pin!(future);
     let control = control(g);
+    if must_yield() {
+        yield_here();
+    }
     let _nested = Nesting::new(g, control);
     let waker = waker::borrowed(g);
     let mut cx = Context::from_waker(&waker);
@@ -327,6 +331,17 @@ fn park(control: &Control) {
     // SAFETY: the M's flow, suspended in `resume`, which keeps the context that it gets.
     let (g0, _) = unsafe { switch::switch(g0, PARKED) };
     control.g0.set(Some(g0));
+}
+
+/// Lets others run, if a goroutine calls; not while it panics (T9).
+#[cold]
+pub(crate) fn yield_here() {
+    if let Some(g) = current()
+        && !std::thread::panicking()
+    {
+        m::current().expect("a goroutine has an M").set_yielded();
+        park(control(g));
+    }
 }
 
 fn unwind_if_aborted(g: GRef) {

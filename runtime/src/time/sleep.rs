@@ -2,12 +2,13 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use super::Instant;
 use crate::rt;
 use crate::sched::m;
+use crate::sched::preempt::poll_slice;
 use crate::sched::timers::{Closed, TimerId, Timers};
 
 /// Waits until `duration` from now. A duration of zero is ready at once. Blocks nothing.
@@ -100,6 +101,7 @@ impl Future for Sleep {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        ready!(poll_slice(cx));
         let armed = match self.state {
             State::New => self.arm(cx),
             State::Armed(timers, id) => match timers.renew(id, cx.waker()) {

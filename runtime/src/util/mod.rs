@@ -1,6 +1,8 @@
 //! Small tools that know nothing of the scheduler.
 
 pub(crate) mod clock;
+#[cfg(not(loom))]
+pub(crate) mod fatal;
 pub(crate) mod fence;
 #[cfg(not(loom))]
 pub(crate) mod note;

@@ -34,16 +34,16 @@ impl Note {
         self.sleep_until_woken(None);
     }
 
-    /// Blocks the calling thread until `wake` or until `limit` has passed.
-    pub(crate) fn sleep_for(&self, limit: Duration) {
-        self.sleep_until_woken(Some(limit));
+    /// Blocks the calling thread until `wake` or until `limit` has passed. True: it was woken.
+    pub(crate) fn sleep_for(&self, limit: Duration) -> bool {
+        self.sleep_until_woken(Some(limit))
     }
 
-    fn sleep_until_woken(&self, limit: Option<Duration>) {
+    fn sleep_until_woken(&self, limit: Option<Duration>) -> bool {
         // Acquire: pairs with the Release swap in `wake`, so that what the waker wrote is seen.
         // EMPTY becomes SLEEPING, NOTIFIED becomes EMPTY.
         if self.word.fetch_sub(1, Ordering::Acquire) == NOTIFIED {
-            return;
+            return true;
         }
         loop {
             self.wait_while_sleeping(limit);
@@ -51,12 +51,11 @@ impl Note {
             let woken =
                 self.word.compare_exchange(NOTIFIED, EMPTY, Ordering::Acquire, Ordering::Relaxed);
             if woken.is_ok() {
-                return;
+                return true;
             }
             if limit.is_some() {
                 // A wake that comes between is taken as this sleep's. Acquire: as above.
-                self.word.swap(EMPTY, Ordering::Acquire);
-                return;
+                return self.word.swap(EMPTY, Ordering::Acquire) == NOTIFIED;
             }
         }
     }

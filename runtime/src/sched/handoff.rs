@@ -1,0 +1,283 @@
+//! Giving up a P on the way, and coming back to one. Go: handoffp, retake, entersyscall,
+//! exitsyscall.
+//!
+//! A P changes hands without its owner's knowledge when that has been away in
+//! user code for too long: sysmon locks it out of the core (`M::lock_out`),
+//! takes the P and gives it to another M. The owner notices at its next entry:
+//! `M::p` is None. What it does then without a P is
+//!
+//! * *soft*: wakes, spawns, timers, dropped handles go the way that threads
+//!   from outside go, through the global queue;
+//! * *hard*: when its G stops, waits or ends, the M is an idle one, and sleeps
+//!   until it is given a P. A resident of this thread that is runnable wants
+//!   one (`Sched::wake_home`).
+//!
+//! So nothing is atomic on the way in and out of the core, there is no signal,
+//! and no system call of the user ends early. Between its slice of 10 ms and
+//! its return such an M is *detached*; there are at most `max(8, 4 procs)`, for
+//! every one of them runs beside the Ps.
+//!
+//! `syscall` announces that the call will be short, so the P is taken after one
+//! look of sysmon, 1 ms. `blocking` (`blocking.rs`) gives it up at once.
+
+use std::panic::Location;
+use std::sync::atomic::{AtomicUsize, Ordering, fence};
+
+use super::Sched;
+use super::g::GRef;
+use super::idle::{Lists, PROC, SPINNING, SURPLUS};
+use super::m::{self, M};
+use super::p::P;
+use super::stats::bump;
+use crate::task::goroutine;
+use crate::util::clock;
+
+/// How often sysmon looks whether the owner has left the core, before it gives up until the next
+/// look: some 100 us. What an M does inside the core takes less than one.
+const PATIENCE: u32 = 5_000;
+/// Detached Ms, at least and for each P.
+const DETACHED_MIN: usize = 8;
+const DETACHED_PER_P: usize = 4;
+
+/// See the module.
+#[derive(Default)]
+pub(super) struct Handoffs {
+    /// Ms that run user code and have lost their P, or never had one.
+    detached: AtomicUsize,
+    /// Ms that were woken for one goroutine, which lives there yet.
+    private: AtomicUsize,
+}
+
+impl Sched {
+    /// Takes `p` from its owner, which is away in user code, and gives it to an M that has the
+    /// time. False: the owner is not away.
+    pub(super) fn retake(&self, p: &'static P) -> bool {
+        // SAFETY: Ms live as long as the scheduler. Acquire: pairs with `acquirep`.
+        let Some(m) = (unsafe { p.owner.load(Ordering::Acquire).as_ref() }) else { return false };
+        let taken = m.lock_out(p, PATIENCE, || {
+            // SAFETY: `lock_out` runs this only while the owner cannot enter the core.
+            let local = unsafe { p.local() };
+            local.end_slice(None); // what the slice has spawned keeps its order
+            p.counters.set_hidden(local.hidden());
+            m.releasep();
+            (local.is_empty(), m.is_outside(), m.lose_p())
+        });
+        let Some((empty, outside, site)) = taken else { return false };
+        bump(&p.counters.retakes); // sysmon is the only writer
+        if let Some(site) = site {
+            self.note_surprise(site);
+        }
+        self.put_p(p, empty, outside);
+        true
+    }
+
+    /// Whether there may be one more detached M.
+    pub(super) fn may_detach(&self) -> bool {
+        self.detached() < self.detached_max()
+    }
+
+    /// Whether one more goroutine may start on a thread of its own (`sites.rs`).
+    pub(super) fn may_start_beside(&self) -> bool {
+        // Relaxed: a count.
+        self.may_detach() && self.handoffs.private.load(Ordering::Relaxed) < self.detached_max()
+    }
+
+    fn detached_max(&self) -> usize {
+        DETACHED_MIN.max(DETACHED_PER_P * self.ps.procs())
+    }
+
+    /// Ms that run user code and have lost their P.
+    pub(super) fn detached(&self) -> usize {
+        self.handoffs.detached.load(Ordering::Relaxed) // Relaxed: a count
+    }
+
+    /// Takes back the P of a thread that goes on without one. `outside`: it was counted only for
+    /// as long as it had it (`take_idle_p`).
+    pub(super) fn put_p(&self, p: &'static P, empty: bool, outside: bool) {
+        if !empty && self.is_surplus(p) {
+            self.drain_p(p);
+            return self.put_p(p, true, outside);
+        }
+        let mut lists = self.idle.lock();
+        if outside {
+            lists.threads -= 1;
+        }
+        if self.is_closing() {
+            let last = lists.threads == 0;
+            drop(lists);
+            if last {
+                self.finish();
+            }
+        } else if self.is_surplus(p) && !empty {
+            lists.threads += usize::from(outside);
+            drop(lists);
+            self.put_p(p, empty, outside); // the number of Ps has changed this moment
+        } else if !self.is_surplus(p)
+            && let Some(m) = lists.next_wanting(&self.idle)
+        {
+            self.wake_with(lists, m, p);
+        } else if empty {
+            self.enlist_p(&mut lists, p);
+            drop(lists);
+            self.look_after_retiring();
+        } else {
+            // SeqCst: see README, SpinCount. The M that gets it counts as searching.
+            self.idle.counts.fetch_add(SPINNING, Ordering::SeqCst);
+            self.startm(lists, p);
+        }
+    }
+
+    /// Lists an empty P as idle, or lets it rest.
+    pub(super) fn enlist_p(&self, lists: &mut Lists, p: &'static P) {
+        let change = self.list_p(lists, p);
+        self.idle.counts.fetch_add(change, Ordering::SeqCst); // SeqCst: see README, IdleCount
+    }
+
+    /// As `enlist_p`; the caller adds what is returned to the counts.
+    pub(super) fn list_p(&self, lists: &mut Lists, p: &'static P) -> u64 {
+        if self.is_surplus(p) {
+            lists.resting.push(p);
+            self.idle.set_bit(SURPLUS, self.has_held_surplus(lists));
+            return 0;
+        }
+        lists.ps.push(p);
+        PROC
+    }
+
+    /// A P has become idle outside of `rest`.
+    pub(super) fn look_after_retiring(&self) {
+        fence(Ordering::SeqCst); // RetireFence: as in `rest`
+        if self.has_work() {
+            self.wakep();
+        }
+        // While every P was held, nobody watched the timers for others.
+        if let Some(when) = self.earliest_timer() {
+            self.netpoll.wake_at(clock::instant(when));
+        }
+    }
+
+    /// An idle P for a thread that comes from outside, without searching. Until it gives it back
+    /// the thread counts as one that must leave before the runtime can end.
+    pub(super) fn take_idle_p(&self, outside: bool) -> Option<&'static P> {
+        // Relaxed: a look that spares the lock.
+        if self.idle.counts().procs == 0 {
+            return None;
+        }
+        let mut lists = self.idle.lock();
+        if self.is_closing() {
+            return None;
+        }
+        let p = self.take_p(&mut lists)?;
+        lists.threads += usize::from(outside);
+        Some(p)
+    }
+}
+
+impl M {
+    /// This M has lost its P to somebody else, who calls this and has locked it out. Returns where
+    /// the G was spawned that it runs, if that has come as a surprise.
+    fn lose_p(&self) -> Option<&'static Location<'static>> {
+        if self.syscalls() % 2 == 1 {
+            return None; // it has said so
+        }
+        self.ask_to_yield();
+        if !self.is_outside() {
+            self.detach();
+        }
+        self.curg().map(GRef::spawned_at)
+    }
+
+    /// This M runs a G without a P, though nobody has asked for that.
+    pub(super) fn detach(&self) {
+        self.detached.store(true, Ordering::Relaxed); // Relaxed: the bracket orders it
+        self.sched().handoffs.detached.fetch_add(1, Ordering::Relaxed); // Relaxed: a count
+    }
+
+    /// A goroutine starts on this M because nobody lives here; or nobody lives here any more.
+    pub(super) fn set_private(&self, on: bool) {
+        if self.private.replace(on) != on {
+            let count = &self.sched().handoffs.private;
+            // Relaxed: a count.
+            if on {
+                count.fetch_add(1, Ordering::Relaxed);
+            } else {
+                count.fetch_sub(1, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// This M is back in the core and its G has stopped, or it has a P again.
+    #[inline]
+    pub(super) fn attach(&self) {
+        // Relaxed twice: the bracket orders the first; a count.
+        if self.detached.load(Ordering::Relaxed) {
+            self.detached.store(false, Ordering::Relaxed); // Relaxed: as above
+            self.sched().handoffs.detached.fetch_sub(1, Ordering::Relaxed);
+            self.forget_request();
+        }
+    }
+
+    /// Gives the P to an M that has the time, with what is queued there. Go: handoffp.
+    pub(super) fn handoffp(&self) {
+        let Some(p) = self.p() else { return };
+        // SAFETY: this M holds the P, inside the core.
+        let local = unsafe { p.local() };
+        local.end_slice(None);
+        let empty = local.is_empty();
+        p.counters.set_hidden(local.hidden());
+        self.releasep();
+        self.sched().put_p(p, empty, self.is_outside());
+    }
+
+    /// Back from a call that others may have used to take the P: an idle one will do. True if
+    /// this M holds one. Go: exitsyscall.
+    pub(super) fn reacquirep(&self) -> bool {
+        if self.p().is_some() {
+            return true;
+        }
+        let Some(p) = self.sched().take_idle_p(self.is_outside()) else { return false };
+        self.acquirep(p);
+        self.attach();
+        self.begin_slice();
+        true
+    }
+}
+
+/// Announces a short system call.
+struct Syscall;
+
+impl Syscall {
+    fn enter() -> Syscall {
+        if let Some(m) = m::current() {
+            m.set_in_syscall(true);
+        }
+        Syscall
+    }
+}
+
+impl Drop for Syscall {
+    #[inline]
+    fn drop(&mut self) {
+        let Some(m) = m::current() else { return };
+        m.set_in_syscall(false);
+        if m.p().is_none() {
+            exitsyscall(m);
+        }
+    }
+}
+
+/// The P has been taken. A goroutine without one waits for its turn; a task goes on to its next
+/// stop, for a poll cannot be left.
+#[cold]
+pub(super) fn exitsyscall(m: &M) {
+    if !m.enter().reacquirep() && !m.is_outside() {
+        goroutine::yield_here();
+    }
+}
+
+/// Runs `f`, a short system call.
+#[inline]
+pub(crate) fn syscall<R>(f: impl FnOnce() -> R) -> R {
+    let _call = Syscall::enter();
+    f()
+}

@@ -1,0 +1,88 @@
+//! Spawn sites that surprise: their Gs have held a P for 10 ms without a word.
+//!
+//! A started goroutine keeps its thread, so one that blocks it delays the
+//! others that live there, and handing its P over does not help them. What
+//! helps is to start the next one from that site where nobody lives: on a
+//! thread of its own, beside the Ps, until it waits for the first time.
+//!
+//! The sites are few and the table is small: a score per site, raised by a
+//! surprise, halved each second, forgotten at 0. While the table is empty it
+//! costs nothing (a bit in the counts word); else a look at each start.
+
+use std::panic::Location;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use super::Sched;
+use super::g::Runnable;
+use super::idle::SITES;
+use super::m::M;
+
+/// Sites that are remembered; the one with the lowest score gives way.
+const SITES_MAX: usize = 16;
+/// A surprise is remembered for about four seconds.
+const SCORE: u32 = 8;
+const SCORE_MAX: u32 = 64;
+
+type Site = &'static Location<'static>;
+
+/// See the module.
+#[derive(Default)]
+pub(super) struct Sites(Mutex<Vec<(Site, u32)>>);
+
+impl Sites {
+    fn lock(&self) -> MutexGuard<'_, Vec<(Site, u32)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Sched {
+    /// A G of this site has held a P for a whole slice. By sysmon.
+    pub(super) fn note_surprise(&self, site: Site) {
+        let mut sites = self.sites.lock();
+        match sites.iter_mut().find(|(known, _)| *known == site) {
+            Some((_, score)) => *score = (*score + SCORE).min(SCORE_MAX),
+            None => {
+                if sites.len() == SITES_MAX {
+                    let lowest = sites.iter().enumerate().min_by_key(|(_, (_, score))| *score);
+                    let lowest = lowest.map(|(i, _)| i);
+                    lowest.map(|i| sites.swap_remove(i));
+                }
+                sites.push((site, SCORE));
+            }
+        }
+        self.idle.set_bit(SITES, true);
+    }
+
+    /// A second has passed. By sysmon.
+    pub(super) fn forgive_sites(&self) {
+        let mut sites = self.sites.lock();
+        sites.iter_mut().for_each(|(_, score)| *score /= 2);
+        sites.retain(|(_, score)| *score > 0);
+        self.idle.set_bit(SITES, !sites.is_empty());
+    }
+
+    fn surprises(&self, site: Site) -> bool {
+        self.sites.lock().iter().any(|(known, _)| *known == site)
+    }
+}
+
+impl M {
+    /// Whether `g`, which is about to start here, should start where nobody lives.
+    #[cold]
+    pub(super) fn avoids(&self, g: &Runnable) -> bool {
+        let g = g.g();
+        g.vtable().is_goroutine
+            && g.home().is_none()
+            && self.residents() > 0
+            && !self.sched().config.migrate
+            && self.sched().may_start_beside()
+            && self.sched().surprises(g.spawned_at())
+    }
+
+    /// Starts `g` on a thread of its own. It counts as detached until it stops, and the thread as
+    /// private until nobody lives there any more.
+    pub(super) fn start_elsewhere(&self, g: Runnable) {
+        let sched = self.sched();
+        sched.start_beside(sched.idle.lock(), g, false);
+    }
+}
