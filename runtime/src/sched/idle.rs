@@ -160,7 +160,7 @@ impl Idle {
     }
 
     /// Worker threads.
-    pub(super) fn threads(&self) -> usize {
+    pub(super) fn workers(&self) -> usize {
         self.lock().workers
     }
 

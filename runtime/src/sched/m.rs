@@ -292,7 +292,7 @@ impl M {
             // Acquire: as in `announce`.
             while self.bracket.revoke.load(Ordering::Acquire) != 0 {
                 rounds += 1;
-                if rounds % 128 == 0 {
+                if rounds.is_multiple_of(128) {
                     std::thread::yield_now(); // the thief may have lost its core
                 } else {
                     std::hint::spin_loop();

@@ -139,7 +139,7 @@ impl Sched {
         Metrics {
             procs: self.ps.procs(),
             idle_procs: idle.procs,
-            threads: self.idle.threads(),
+            threads: self.idle.workers(),
             detached: self.detached(),
             blocking: self.idle.lock().blocking.len(),
             membarrier: fence::is_asymmetric(),
