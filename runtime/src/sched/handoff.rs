@@ -177,7 +177,7 @@ impl M {
     /// This M has lost its P to somebody else, who calls this and has locked it out. Returns where
     /// the G was spawned that it runs, if that has come as a surprise.
     fn lose_p(&self) -> Option<&'static Location<'static>> {
-        if self.syscalls() % 2 == 1 {
+        if self.syscall().is_some() {
             return None; // it has said so
         }
         self.ask_to_yield();
@@ -189,8 +189,10 @@ impl M {
 
     /// This M runs a G without a P, though nobody has asked for that.
     pub(super) fn detach(&self) {
-        self.detached.store(true, Ordering::Relaxed); // Relaxed: the bracket orders it
-        self.sched().handoffs.detached.fetch_add(1, Ordering::Relaxed); // Relaxed: a count
+        // Relaxed twice: the bracket orders it; a count.
+        if !self.detached.swap(true, Ordering::Relaxed) {
+            self.sched().handoffs.detached.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
     /// A goroutine starts on this M because nobody lives here; or nobody lives here any more.
@@ -244,23 +246,27 @@ impl M {
 }
 
 /// Announces a short system call.
-struct Syscall;
+struct Syscall<'a>(Option<&'a M>);
 
-impl Syscall {
-    fn enter() -> Syscall {
-        if let Some(m) = m::current() {
-            m.set_in_syscall(true);
+impl Syscall<'_> {
+    fn enter() -> Self {
+        let m = m::current();
+        if let Some(m) = m {
+            m.begin_syscall();
         }
-        Syscall
+        Syscall(m)
     }
 }
 
-impl Drop for Syscall {
+impl Drop for Syscall<'_> {
     #[inline]
     fn drop(&mut self) {
-        let Some(m) = m::current() else { return };
-        m.set_in_syscall(false);
-        if m.p().is_none() {
+        let Some(began) = self.0 else { return };
+        began.end_syscall();
+        // A goroutine that has waited in there may have migrated.
+        if let Some(m) = m::current()
+            && m.p().is_none()
+        {
             exitsyscall(m);
         }
     }
@@ -270,8 +276,8 @@ impl Drop for Syscall {
 /// stop, for a poll cannot be left.
 #[cold]
 pub(super) fn exitsyscall(m: &M) {
-    if !m.enter().reacquirep() && !m.is_outside() {
-        goroutine::yield_here();
+    if !m.enter().reacquirep() && !m.is_outside() && !goroutine::yield_here() {
+        m.detach();
     }
 }
 

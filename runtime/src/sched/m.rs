@@ -93,8 +93,10 @@ pub(crate) struct M {
     pub(super) profit: Cell<Profit>,
     /// The P was taken while a G ran here, which still runs (`handoff.rs`).
     pub(super) detached: AtomicBool,
-    /// Odd: user code is in an announced system call. Go: syscalltick.
+    /// Announced system calls so far. Go: syscalltick.
     syscalls: AtomicU32,
+    /// Who is in one (`caller`), or 0.
+    in_syscall: AtomicUsize,
     /// The running G should yield (`preempt.rs`).
     pub(super) preempt: AtomicU8,
     /// The G that this M was woken to run without a P (`blocking.rs`).
@@ -195,6 +197,7 @@ impl M {
             profit: Cell::new(Profit::default()),
             detached: AtomicBool::new(false),
             syscalls: AtomicU32::new(0),
+            in_syscall: AtomicUsize::new(0),
             preempt: AtomicU8::new(0),
             nextg: AtomicPtr::default(),
             serves: Cell::new(false),
@@ -360,17 +363,32 @@ impl M {
         self.acquired_at.get() != p.counters.dispatches()
     }
 
-    /// User code begins or ends a short system call.
+    /// User code begins a short system call.
     #[inline]
-    pub(super) fn set_in_syscall(&self, on: bool) {
-        // Relaxed: a hint for sysmon. This thread is the only writer.
-        let before = self.syscalls.load(Ordering::Relaxed);
-        self.syscalls.store((before | 1).wrapping_add(u32::from(!on)), Ordering::Relaxed);
+    pub(super) fn begin_syscall(&self) {
+        // Relaxed three times: hints for sysmon. This thread is the only writer.
+        let n = self.syscalls.load(Ordering::Relaxed);
+        self.syscalls.store(n.wrapping_add(1), Ordering::Relaxed);
+        self.in_syscall.store(self.caller(), Ordering::Relaxed);
     }
 
-    /// Odd while user code is in an announced system call; another one each time.
-    pub(super) fn syscalls(&self) -> u32 {
-        self.syscalls.load(Ordering::Relaxed) // Relaxed: a hint
+    /// It has ended, perhaps on another thread.
+    #[inline]
+    pub(super) fn end_syscall(&self) {
+        self.in_syscall.store(0, Ordering::Relaxed); // Relaxed: as above
+    }
+
+    /// The number of the system call that user code is in now: one that a G waits in does not
+    /// count for the others on this thread.
+    pub(super) fn syscall(&self) -> Option<u32> {
+        // Relaxed twice: hints.
+        let inside = self.in_syscall.load(Ordering::Relaxed) == self.caller();
+        inside.then(|| self.syscalls.load(Ordering::Relaxed))
+    }
+
+    /// Who calls from user code: a G, or the root of a `block_on`.
+    fn caller(&self) -> usize {
+        self.curg().map_or(1, |g| g.as_raw().addr())
     }
 
     /// Gives this M, which sleeps or has no thread yet, a G to run without a P.

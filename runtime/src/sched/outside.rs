@@ -178,6 +178,7 @@ impl Sched {
         let output = m.scoped(|| {
             let output = catch_unwind(AssertUnwindSafe(|| m.run_root(future)));
             m.drop_locals();
+            m.forget_request();
             output
         });
         self.put_outside_m(m);

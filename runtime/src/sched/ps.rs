@@ -16,7 +16,6 @@ use super::Sched;
 use super::idle::{Lists, PROC, SURPLUS};
 use super::p::P;
 use super::timers::Timers;
-use crate::task::waker;
 use crate::util::clock;
 
 /// More Ps than any machine has threads; each costs some kilobytes.
@@ -167,9 +166,11 @@ impl Sched {
     pub(super) fn fire_resting(&self) {
         if self.ps.len() > self.ps.procs() {
             let now = clock::now();
+            let mut fired = Vec::new();
             for p in self.ps.iter().skip(self.ps.procs()).filter(|p| p.timers.earliest() <= now) {
-                p.timers.fire(now, waker::wake_quietly);
+                p.timers.fire(now, |waker| fired.push(waker));
             }
+            self.wake_all(fired);
         }
     }
 }

@@ -91,6 +91,7 @@ impl M {
 
     #[cold]
     fn run_foreign_slow(&self) -> bool {
+        self.found(); // it may be for long, and others rely on who searches
         loop {
             let next = self.foreign.borrow_mut().pop();
             let Some(waker) = next else {

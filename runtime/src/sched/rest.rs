@@ -20,6 +20,7 @@ impl M {
     #[cold]
     pub(super) fn rest(&self) -> bool {
         let sched = self.sched();
+        self.forget_request();
         let blocker = if self.is_locked() { None } else { sched.netpoll.blocker() };
         self.retire(blocker.is_some());
         fence(Ordering::SeqCst); // SleepFence: this M is enlisted before it looks once more

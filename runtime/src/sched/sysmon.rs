@@ -14,15 +14,19 @@
 //! It looks once a millisecond while things happen, up to five times less often
 //! while nothing does, and sleeps for good while every P is idle.
 
+use std::panic::Location;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::task::Waker;
 use std::time::Duration;
 
 use super::Sched;
 use super::idle::{SURPLUS, WANTED};
 use super::m::M;
 use super::p::P;
+use crate::spawn;
 use crate::stack::pool;
+use crate::task::waker;
 use crate::util::clock;
 use crate::util::note::Note;
 
@@ -62,8 +66,8 @@ struct Watched {
     /// Its dispatches at the last look, and when they came to that.
     dispatches: u64,
     since: u64,
-    /// The number of its owner's system call at the last look.
-    syscall: u32,
+    /// The system call that its owner was in at the last look.
+    syscall: Option<u32>,
     /// Its owner was asked to yield.
     asked: bool,
 }
@@ -173,7 +177,7 @@ impl Sched {
         let dispatches = p.counters.dispatches();
         // SAFETY: Ms live as long as the scheduler. Acquire: pairs with `acquirep`.
         let owner = unsafe { p.owner.load(Ordering::Acquire).as_ref() };
-        let syscall = owner.map_or(0, M::syscalls);
+        let syscall = owner.and_then(M::syscall);
         let before =
             std::mem::replace(watched, Watched { dispatches, since: now, syscall, asked: false });
         // Where dispatches take microseconds, 61 of them are too many to wait for. Relaxed: a hint.
@@ -186,7 +190,7 @@ impl Sched {
         }
         watched.since = before.since;
         watched.asked = before.asked;
-        let in_syscall = syscall % 2 == 1 && syscall == before.syscall;
+        let in_syscall = syscall.is_some() && syscall == before.syscall;
         let overdue = now - before.since >= SLICE;
         if overdue && !watched.asked {
             watched.asked = true;
@@ -240,8 +244,21 @@ impl Sched {
             self.sysmon.netpolled.store(now, Ordering::Relaxed); // Relaxed: a hint
         } else if now - last > NETPOLL_OVERDUE {
             self.note_netpoll();
+            let mut ready = Vec::new();
             // Somebody in a blocking poll holds the lock, and all is well.
-            self.netpoll.try_poll(&mut crate::task::waker::wake_quietly);
+            self.netpoll.try_poll(&mut |waker| ready.push(waker));
+            self.wake_all(ready);
+        }
+    }
+
+    /// Wakes what sysmon has found. Foreign wakers are user code, and sysmon must not be held up:
+    /// they run on a thread of their own.
+    pub(super) fn wake_all(&self, wakers: Vec<Waker>) {
+        let (own, foreign): (Vec<_>, Vec<_>) = wakers.into_iter().partition(waker::is_own);
+        own.into_iter().for_each(Waker::wake);
+        if !foreign.is_empty() {
+            let wake = move || foreign.into_iter().for_each(waker::wake_quietly);
+            drop(spawn::blocking_on(self, Location::caller(), wake));
         }
     }
 

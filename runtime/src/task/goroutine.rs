@@ -333,15 +333,13 @@ fn park(control: &Control) {
     control.g0.set(Some(g0));
 }
 
-/// Lets others run, if a goroutine calls; not while it panics (T9).
+/// Lets others run, if a goroutine calls; not while it panics (T9). True if it has done so.
 #[cold]
-pub(crate) fn yield_here() {
-    if let Some(g) = current()
-        && !std::thread::panicking()
-    {
-        m::current().expect("a goroutine has an M").set_yielded();
-        park(control(g));
-    }
+pub(crate) fn yield_here() -> bool {
+    let Some(g) = current().filter(|_| !std::thread::panicking()) else { return false };
+    m::current().expect("a goroutine has an M").set_yielded();
+    park(control(g));
+    true
 }
 
 fn unwind_if_aborted(g: GRef) {

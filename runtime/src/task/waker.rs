@@ -25,10 +25,15 @@ pub(crate) fn is_of(waker: &Waker, g: GRef) -> bool {
     std::ptr::eq(waker.data(), g.as_raw()) && std::ptr::eq(waker.vtable(), &VTABLE)
 }
 
+/// Whether `waker` is one of gort's own.
+pub(crate) fn is_own(waker: &Waker) -> bool {
+    std::ptr::eq(waker.vtable(), &VTABLE)
+}
+
 /// Takes one of gort's own wakers apart: the reference becomes the caller's. Any other waker goes
 /// to `foreign`.
 pub(crate) fn into_g(waker: Waker, foreign: impl FnOnce(Waker)) -> Option<GRef> {
-    if std::ptr::eq(waker.vtable(), &VTABLE) {
+    if is_own(&waker) {
         let waker = ManuallyDrop::new(waker);
         Some(GRef::from_raw(waker.data()))
     } else {
