@@ -52,6 +52,7 @@
 //! | `spawn` | the other end of both |
 //! | `scope` | the lifetime of what a scoped goroutine borrows |
 //! | `stack` | the arenas, the switch, the fault handler |
+//! | `sync` | the values behind locks; the wait list through pinned futures |
 //! | `util::note`, `util::fence` | futex and membarrier |
 #![deny(unsafe_code)]
 #![cfg_attr(loom, allow(dead_code))]
@@ -80,6 +81,8 @@ mod spawn;
 #[cfg(not(loom))]
 #[allow(unsafe_code)] // see the ledger above
 mod stack;
+#[allow(unsafe_code)] // see the ledger above
+pub mod sync;
 #[cfg(not(loom))]
 pub mod task;
 #[cfg(not(loom))]

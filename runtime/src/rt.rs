@@ -454,6 +454,11 @@ fn default_runtime() -> &'static Arc<Sched> {
     &DEFAULT.get_or_init(start).handle.sched
 }
 
+/// Whether a panic of the task that calls will end the process.
+pub(crate) fn aborts_on_panic() -> bool {
+    m::current().is_some_and(|m| m.sched().config.abort_on_panic)
+}
+
 /// Calls `f` with the current scheduler, or the default one.
 #[track_caller]
 pub(crate) fn with_current<R>(f: impl FnOnce(&Arc<Sched>) -> R) -> R {

@@ -41,6 +41,18 @@ impl M {
         }
     }
 
+    /// Whether tasks run elsewhere and this M has no other to run: then it is worth waiting a little
+    /// for what one of those holds. Go: sync_runtime_canSpin.
+    pub(crate) fn may_spin(&self) -> bool {
+        let idle = self.sched().idle.counts();
+        if self.sched().ps.len() <= idle.procs + idle.spinning + 1 {
+            return false;
+        }
+        let m = self.enter();
+        // SAFETY: this M holds the P, inside the core.
+        m.p().is_none_or(|p| p.inbox_is_empty() && unsafe { p.local() }.is_empty())
+    }
+
     fn ready_joiner(&self, g: Runnable) {
         match self.p() {
             Some(p) if std::ptr::eq(g.g().sched(), self.sched()) && self.may_run(&g) => {

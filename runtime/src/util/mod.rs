@@ -8,6 +8,7 @@ pub(crate) mod fence;
 pub(crate) mod note;
 pub(crate) mod rng;
 pub(crate) mod sync;
+pub(crate) mod word_lock;
 
 /// Keeps the compiler from seeing through a function that touches a thread-local. Such a function
 /// is also `#[inline(never)]`: together they make each call find the thread that runs it then.
@@ -17,4 +18,11 @@ pub(crate) mod sync;
 pub(crate) fn opaque() {
     // SAFETY: no instructions.
     unsafe { std::arch::asm!("", options(nostack, preserves_flags)) };
+}
+
+/// Processors that this process may use, as the system says when first asked.
+#[cfg(not(loom))]
+pub(crate) fn processors() -> usize {
+    static PROCESSORS: std::sync::OnceLock<usize> = std::sync::OnceLock::new();
+    *PROCESSORS.get_or_init(|| std::thread::available_parallelism().map_or(1, usize::from))
 }
