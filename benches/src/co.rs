@@ -21,6 +21,15 @@ pub trait Co: 'static {
     /// Where any number of coroutines wait until it is opened, as on a channel that Go closes.
     type Gate: Default + Send + Sync + 'static;
 
+    /// The mutex that its users take, around a counter.
+    type Mutex: Default + Send + Sync + 'static;
+
+    /// Locks, adds one to the counter, unlocks.
+    fn count(mutex: &Self::Mutex);
+
+    /// The counter.
+    fn counted(mutex: &mut Self::Mutex) -> u64;
+
     /// Runs `root` as a coroutine on a fresh runtime with `procs` workers.
     fn run<T: Send + 'static>(procs: usize, root: impl FnOnce() -> T + Send + 'static) -> T;
 

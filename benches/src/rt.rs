@@ -31,6 +31,27 @@ pub trait Rt: Send + Sync + 'static {
     /// Spawns onto the runtime from any thread.
     type Handle: Clone + Send + Sync + 'static;
 
+    /// The mutex that its users take, around a counter.
+    type Mutex: Default + Send + Sync + 'static;
+
+    /// The sending end of the channel for one value that its users take.
+    type Sender<T: Send + 'static>: Send + 'static;
+
+    /// The receiving end; it panics if the sender is gone.
+    type Receiver<T: Send + 'static>: Future<Output = T> + Send + Unpin + 'static;
+
+    /// Locks, adds one to the counter, unlocks.
+    fn count(mutex: &Self::Mutex) -> impl Future<Output = ()> + Send;
+
+    /// The counter.
+    fn counted(mutex: &mut Self::Mutex) -> u64;
+
+    /// A channel for one value.
+    fn oneshot<T: Send + 'static>() -> (Self::Sender<T>, Self::Receiver<T>);
+
+    /// Sends the value; the receiver is there.
+    fn send<T: Send + 'static>(sender: Self::Sender<T>, value: T);
+
     /// Starts a runtime with `procs` workers, calls `f` on the present thread and stops the runtime.
     fn with<T>(procs: usize, f: impl FnOnce(&Self::Handle) -> T) -> T;
 

@@ -12,6 +12,8 @@ use crate::{Report, Rt};
 pub mod goroutines;
 pub mod idle;
 pub mod memory;
+pub mod mutex;
+pub mod oneshot;
 pub mod remote;
 pub mod spawn;
 pub mod switch;
@@ -44,6 +46,10 @@ pub fn all<R: Rt>() -> Vec<(&'static str, Workload)> {
         ("yield", |s| per_op::<R, _>(s, 1_000_000, switch::yields::<R>)),
         ("chained_spawn", |s| per_op::<R, _>(s, 1_000_000, spawn::chained_spawn::<R>)),
         ("oneshot", |s| per_op::<R, _>(s, 500_000, switch::oneshot_ping_pong::<R>)),
+        ("oneshot_own", |s| per_op::<R, _>(s, 500_000, oneshot::ping_pong::<R>)),
+        ("oneshot_answer", |s| per_op::<R, _>(s, 500_000, oneshot::answers::<R>)),
+        ("mutex_1", |s| per_op::<R, _>(s, 10_000_000, mutex::alone::<R>)),
+        ("mutex_8", |s| per_op::<R, _>(s, 4_000_000, mutex::contended::<R>)),
         ("pp", |s| per_op::<R, _>(s, 500_000, switch::slot_ping_pong::<R>)),
         ("sjw1000", |s| per_op::<R, _>(s, 300_000, spawn::spawn_join_working::<R, 1_000>)),
         ("fork2_5000", |s| per_op::<R, _>(s, 40_000, spawn::fork2::<R, 5_000>)),

@@ -32,6 +32,15 @@ impl Co for GortGo {
     const NAME: &'static str = "gort-go";
     type JoinHandle<T: Send + 'static> = gort::JoinHandle<T>;
     type Gate = Gate;
+    type Mutex = gort::sync::Mutex<u64>;
+
+    fn count(mutex: &Self::Mutex) {
+        *mutex.lock().wait() += 1;
+    }
+
+    fn counted(mutex: &mut Self::Mutex) -> u64 {
+        *mutex.get_mut()
+    }
 
     fn run<T: Send + 'static>(procs: usize, root: impl FnOnce() -> T + Send + 'static) -> T {
         gort::Builder::new().procs(procs).build().expect("gort starts").run(root)

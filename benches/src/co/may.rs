@@ -13,6 +13,15 @@ impl Co for May {
     const NAME: &'static str = "may";
     type JoinHandle<T: Send + 'static> = coroutine::JoinHandle<T>;
     type Gate = SyncFlag;
+    type Mutex = may::sync::Mutex<u64>;
+
+    fn count(mutex: &Self::Mutex) {
+        *mutex.lock().expect("no benchmark panics") += 1;
+    }
+
+    fn counted(mutex: &mut Self::Mutex) -> u64 {
+        *mutex.get_mut().expect("no benchmark panics")
+    }
 
     fn run<T: Send + 'static>(procs: usize, root: impl FnOnce() -> T + Send + 'static) -> T {
         may::config().set_workers(procs);

@@ -22,10 +22,43 @@ impl<T> Future for Join<T> {
     }
 }
 
+/// A receiver that panics if its sender is gone.
+#[derive(Debug)]
+pub struct Receiver<T>(gort::sync::oneshot::Receiver<T>);
+
+impl<T> Future for Receiver<T> {
+    type Output = T;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<T> {
+        Pin::new(&mut self.0).poll(cx).map(|r| r.expect("the sender is there"))
+    }
+}
+
 impl Rt for Gort {
     const NAME: &'static str = "gort";
     type JoinHandle<T: Send + 'static> = Join<T>;
     type Handle = gort::Handle;
+
+    type Mutex = gort::sync::Mutex<u64>;
+    type Sender<T: Send + 'static> = gort::sync::oneshot::Sender<T>;
+    type Receiver<T: Send + 'static> = Receiver<T>;
+
+    async fn count(mutex: &Self::Mutex) {
+        *mutex.lock().await += 1;
+    }
+
+    fn counted(mutex: &mut Self::Mutex) -> u64 {
+        *mutex.get_mut()
+    }
+
+    fn oneshot<T: Send + 'static>() -> (gort::sync::oneshot::Sender<T>, Receiver<T>) {
+        let (send, receive) = gort::sync::oneshot::channel();
+        (send, Receiver(receive))
+    }
+
+    fn send<T: Send + 'static>(sender: gort::sync::oneshot::Sender<T>, value: T) {
+        sender.send(value).ok().expect("the receiver is there");
+    }
 
     fn with<T>(procs: usize, f: impl FnOnce(&Self::Handle) -> T) -> T {
         let runtime = gort::Builder::new().procs(procs).build().expect("gort starts");

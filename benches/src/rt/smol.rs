@@ -4,6 +4,8 @@
 //! [`StaticExecutor`], the fastest form the crate offers: an `Executor` also keeps each live task in a locked slab.
 
 use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::thread;
 use std::time::Duration;
 
@@ -18,10 +20,43 @@ pub static EXECUTOR: StaticExecutor = StaticExecutor::new();
 #[derive(Debug)]
 pub enum Smol {}
 
+/// A receiver that panics if its sender is gone.
+#[derive(Debug)]
+pub struct Receiver<T>(futures::channel::oneshot::Receiver<T>);
+
+impl<T> Future for Receiver<T> {
+    type Output = T;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<T> {
+        Pin::new(&mut self.0).poll(cx).map(|r| r.expect("the sender is there"))
+    }
+}
+
 impl Rt for Smol {
     const NAME: &'static str = "smol";
     type JoinHandle<T: Send + 'static> = Task<T>;
     type Handle = ();
+
+    type Mutex = smol::lock::Mutex<u64>;
+    type Sender<T: Send + 'static> = futures::channel::oneshot::Sender<T>;
+    type Receiver<T: Send + 'static> = Receiver<T>;
+
+    async fn count(mutex: &Self::Mutex) {
+        *mutex.lock().await += 1;
+    }
+
+    fn counted(mutex: &mut Self::Mutex) -> u64 {
+        *mutex.get_mut()
+    }
+
+    fn oneshot<T: Send + 'static>() -> (futures::channel::oneshot::Sender<T>, Receiver<T>) {
+        let (send, receive) = futures::channel::oneshot::channel();
+        (send, Receiver(receive))
+    }
+
+    fn send<T: Send + 'static>(sender: futures::channel::oneshot::Sender<T>, value: T) {
+        sender.send(value).ok().expect("the receiver is there");
+    }
 
     fn with<T>(procs: usize, f: impl FnOnce(&Self::Handle) -> T) -> T {
         let (stop, stopped) = smol::channel::bounded::<()>(1);

@@ -27,10 +27,43 @@ impl<T> Future for Join<T> {
     }
 }
 
+/// A receiver that panics if its sender is gone.
+#[derive(Debug)]
+pub struct Receiver<T>(tokio::sync::oneshot::Receiver<T>);
+
+impl<T> Future for Receiver<T> {
+    type Output = T;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<T> {
+        Pin::new(&mut self.0).poll(cx).map(|r| r.expect("the sender is there"))
+    }
+}
+
 impl Rt for Tokio {
     const NAME: &'static str = "tokio";
     type JoinHandle<T: Send + 'static> = Join<T>;
     type Handle = tokio::runtime::Handle;
+
+    type Mutex = tokio::sync::Mutex<u64>;
+    type Sender<T: Send + 'static> = tokio::sync::oneshot::Sender<T>;
+    type Receiver<T: Send + 'static> = Receiver<T>;
+
+    async fn count(mutex: &Self::Mutex) {
+        *mutex.lock().await += 1;
+    }
+
+    fn counted(mutex: &mut Self::Mutex) -> u64 {
+        *mutex.get_mut()
+    }
+
+    fn oneshot<T: Send + 'static>() -> (tokio::sync::oneshot::Sender<T>, Receiver<T>) {
+        let (send, receive) = tokio::sync::oneshot::channel();
+        (send, Receiver(receive))
+    }
+
+    fn send<T: Send + 'static>(sender: tokio::sync::oneshot::Sender<T>, value: T) {
+        sender.send(value).ok().expect("the receiver is there");
+    }
 
     fn with<T>(procs: usize, f: impl FnOnce(&Self::Handle) -> T) -> T {
         let runtime = tokio::runtime::Builder::new_multi_thread()

@@ -4,7 +4,7 @@ use std::array;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::{Setup, Workload};
+use super::{Setup, Workload, mutex};
 use crate::measure::{Stopwatch, memory_bytes, page_table_bytes, peak_resident_bytes};
 use crate::{Co, Report};
 
@@ -17,6 +17,8 @@ pub fn all<C: Co>() -> Vec<(&'static str, Workload)> {
         ("go_spawn_join", |s| per_op::<C>(s, s.scaled(1_000_000), spawn_join::<C>)),
         ("go_skynet", skynet::<C>),
         ("go_yield", |s| per_op::<C>(s, s.scaled(1_000_000), yields::<C>)),
+        ("go_mutex_1", |s| per_op::<C>(s, s.scaled(10_000_000), mutex::alone_blocking::<C>)),
+        ("go_mutex_8", |s| per_op::<C>(s, s.scaled(4_000_000), mutex::contended_blocking::<C>)),
         ("go_parked_100k", |s| parked::<C>(s, 100_000)),
         ("go_parked_1M", |s| parked::<C>(s, 1_000_000)),
     ]

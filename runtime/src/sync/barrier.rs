@@ -54,7 +54,7 @@ impl<'a> IntoFuture for &'a Barrier {
     /// Waits until `n` are here. The first poll counts as the arrival; dropping the future before
     /// the barrier has opened takes it back.
     fn into_future(self) -> BarrierWait<'a> {
-        BarrierWait { barrier: self, node: Node::new(0) }
+        BarrierWait { barrier: self, node: Node::new() }
     }
 }
 
@@ -122,13 +122,16 @@ impl Drop for BarrierWait<'_> {
         if self.node.is_idle() {
             return;
         }
-        let waker = self.barrier.list.with(|state, queue| {
-            let waker = queue.remove(&self.node)?;
-            // The generation may be over, and only the waking not yet.
-            state.arrived -= usize::from(self.node.value() == state.generation);
-            Some(waker)
+        let removed = self.barrier.list.with(|state, queue| {
+            let removed = queue.remove(&self.node);
+            if let Some((generation, _)) = removed {
+                // It may be over, and only the waking not yet.
+                state.arrived -= usize::from(generation == state.generation);
+            }
+            removed
         });
-        drop(waker);
-        self.node.finish();
+        if removed.is_none() {
+            self.node.finish();
+        }
     }
 }

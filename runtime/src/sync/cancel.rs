@@ -204,7 +204,7 @@ impl CancelToken {
 
     /// Waits until it is cancelled, and says why. Dropping the future loses nothing.
     pub fn cancelled(&self) -> Cancelled<'_> {
-        let node = Node::new(());
+        let node = Node::new();
         Cancelled { token: self, sleep: self.shared.deadline.map(sleep_until), node }
     }
 
@@ -308,10 +308,7 @@ impl Future for Cancelled<'_> {
 
 impl Drop for Cancelled<'_> {
     fn drop(&mut self) {
-        if !self.node.is_idle() {
-            self.token.shared.waiters.cancel(&self.node);
-            self.node.finish();
-        }
+        self.token.shared.waiters.cancel(&self.node);
     }
 }
 

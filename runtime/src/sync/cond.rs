@@ -84,7 +84,7 @@ impl Cond {
     /// chosen by [`notify_one`](Cond::notify_one) the next waiter is, in its place.
     pub fn notified<'a, T: ?Sized>(&'a self, guard: MutexGuard<'a, T>) -> CondNotified<'a, T> {
         let mutex = MutexGuard::mutex(&guard);
-        let (node, lock) = (Node::new(By::One), Waiter::idle());
+        let (node, lock) = (Node::new(), Waiter::new());
         CondNotified { cond: self, mutex, guard: Some(guard), node, lock }
     }
 
@@ -132,7 +132,9 @@ impl<'a, T: ?Sized> Future for CondNotified<'a, T> {
             return Poll::Pending;
         }
         ready!(this.mutex.raw().poll_lock(lock, cx));
-        node.finish();
+        if !node.is_idle() {
+            node.finish();
+        }
         // SAFETY: the lock is this future's.
         Poll::Ready(unsafe { this.mutex.guard() })
     }
@@ -141,11 +143,7 @@ impl<'a, T: ?Sized> Future for CondNotified<'a, T> {
 impl<T: ?Sized> Drop for CondNotified<'_, T> {
     fn drop(&mut self) {
         self.mutex.raw().cancel(&self.lock);
-        if self.node.is_idle() || self.cond.list.cancel(&self.node) {
-            return;
-        }
-        self.node.finish();
-        if self.node.value() == By::One {
+        if self.cond.list.cancel(&self.node) == Some(By::One) {
             self.cond.notify_one();
         }
     }

@@ -77,12 +77,12 @@ impl<T: ?Sized> Mutex<T> {
     /// already.
     #[inline]
     pub fn lock(&self) -> Lock<'_, T> {
-        Lock { mutex: self, waiter: Waiter::idle() }
+        Lock { mutex: self, waiter: Waiter::new() }
     }
 
     /// As [`lock`](Mutex::lock), with a guard that keeps the mutex alive instead of borrowing it.
     pub fn lock_owned(self: Arc<Self>) -> LockOwned<T> {
-        LockOwned { mutex: Some(self), waiter: Waiter::idle() }
+        LockOwned { mutex: Some(self), waiter: Waiter::new() }
     }
 
     /// Takes the lock if it is free. Blocks nothing.

@@ -89,7 +89,7 @@ impl Notify {
     /// Dropping the future when it was chosen by `notify_one` passes the notification on.
     pub fn notified(&self) -> Notified<'_> {
         let calls = self.list.with(|state, _| state.calls);
-        Notified { notify: self, calls, node: Node::new(By::One) }
+        Notified { notify: self, calls, node: Node::new() }
     }
 }
 
@@ -120,11 +120,7 @@ impl Future for Notified<'_> {
 
 impl Drop for Notified<'_> {
     fn drop(&mut self) {
-        if self.node.is_idle() || self.notify.list.cancel(&self.node) {
-            return;
-        }
-        self.node.finish();
-        if self.node.value() == By::One {
+        if self.notify.list.cancel(&self.node) == Some(By::One) {
             self.notify.notify_one();
         }
     }

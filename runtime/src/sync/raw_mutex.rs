@@ -65,15 +65,6 @@ pub(crate) struct Ticket {
 /// The part of a future that waits for the lock.
 pub(crate) type Waiter = Node<Ticket>;
 
-impl Waiter {
-    const_fn! {
-        /// One that does not wait yet.
-        pub(crate) const fn idle() -> Waiter {
-            Node::new(Ticket { since: 0, granted: false })
-        }
-    }
-}
-
 impl RawMutex {
     const_fn! {
         pub(crate) const fn new() -> RawMutex {
@@ -154,13 +145,12 @@ impl RawMutex {
         if woken && !self.waiters.poll_chosen(node, cx) {
             return Poll::Pending;
         }
-        let locked = (woken && node.value().granted) || self.spin(woken);
+        let locked = (woken && node.given().granted) || self.spin(woken);
         if !locked && !self.enqueue(node, woken, cx) {
             return Poll::Pending;
         }
         if woken {
-            self.calm_down(node.value());
-            node.finish();
+            self.calm_down(node.finish());
         }
         Poll::Ready(())
     }
@@ -185,7 +175,7 @@ impl RawMutex {
     /// Puts the waiter to sleep, unless the lock has become free: then it has it.
     fn enqueue(&self, node: Pin<&Waiter>, woken: bool, cx: &mut Context<'_>) -> bool {
         let now = clock::now();
-        let since = if woken { node.value().since } else { now };
+        let since = if woken { node.given().since } else { now };
         let starving = woken && now - since > STARVATION;
         let (clear, set) = (if woken { WOKEN } else { 0 }, if starving { STARVING } else { 0 });
         let mut waker = Some(cx.waker().clone());
@@ -232,8 +222,7 @@ impl RawMutex {
         if !node.is_chosen() && self.leave(node) {
             return;
         }
-        node.finish();
-        if node.value().granted {
+        if node.finish().granted {
             self.unlock();
         } else {
             // Relaxed: who unlocks before this leaves the waking to `wake_next`, who does so after
@@ -245,16 +234,16 @@ impl RawMutex {
 
     /// Leaves the list. False: it was chosen.
     fn leave(&self, node: &Waiter) -> bool {
-        let waker = self.waiters.with(|(), queue| {
-            let waker = queue.remove(node);
+        let removed = self.waiters.with(|(), queue| {
+            let removed = queue.remove(node);
             if queue.is_empty() {
                 // Relaxed: changes in sections only. An unlock on its way to the list finds it
                 // empty.
                 self.word.fetch_and(!(QUEUED | STARVING), Ordering::Relaxed);
             }
-            waker
+            removed
         });
-        waker.is_some()
+        removed.is_some()
     }
 
     /// Whether somebody has it, as a hint.

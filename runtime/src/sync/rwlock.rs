@@ -199,7 +199,6 @@ impl Raw {
             Some(_) if side == Write => self.admit(),
             Some(_) => {}
             None => {
-                debug_assert!(node.is_chosen(), "linked or chosen");
                 node.finish();
                 self.leave(side);
             }
@@ -227,14 +226,14 @@ impl<T: ?Sized> RwLock<T> {
     /// lock if it was handed over already.
     #[inline]
     pub fn read(&self) -> Reading<'_, T> {
-        Reading { lock: self, node: Node::new(()) }
+        Reading { lock: self, node: Node::new() }
     }
 
     /// Waits until nobody reads or writes. Dropping the future gives the place up, and the lock if
     /// it was handed over already; readers that waited behind it go on.
     #[inline]
     pub fn write(&self) -> Writing<'_, T> {
-        Writing { lock: self, node: Node::new(()) }
+        Writing { lock: self, node: Node::new() }
     }
 
     /// As [`read`](RwLock::read), with a guard that keeps the lock alive.

@@ -223,7 +223,7 @@ struct Wait {
 
 impl Wait {
     fn new(permits: usize) -> Wait {
-        Wait { permits, node: Node::new(Request { permits, granted: false }) }
+        Wait { permits, node: Node::new() }
     }
 
     fn poll(
@@ -245,13 +245,14 @@ impl Wait {
         if self.node.is_idle() {
             return;
         }
-        if semaphore.list.cancel(&self.node) {
+        match semaphore.list.cancel(&self.node) {
+            Some(Request { granted: true, permits }) => {
+                semaphore.put(permits);
+            }
+            Some(_) => {}
             // Those behind may ask for less.
-            semaphore.list.wake_each(State::serve);
-        } else if self.node.value().granted {
-            semaphore.put(self.permits);
+            None => semaphore.list.wake_each(State::serve),
         }
-        self.node.finish();
     }
 }
 

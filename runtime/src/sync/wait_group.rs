@@ -152,7 +152,7 @@ impl<'a> IntoFuture for &'a WaitGroup {
 
     /// Waits until the count is zero. Dropping the future loses nothing.
     fn into_future(self) -> WaitGroupWait<'a> {
-        WaitGroupWait { group: self, node: Node::new(()) }
+        WaitGroupWait { group: self, node: Node::new() }
     }
 }
 
@@ -178,9 +178,6 @@ impl Future for WaitGroupWait<'_> {
 
 impl Drop for WaitGroupWait<'_> {
     fn drop(&mut self) {
-        if !self.node.is_idle() {
-            self.group.list.cancel(&self.node);
-            self.node.finish();
-        }
+        self.group.list.cancel(&self.node);
     }
 }

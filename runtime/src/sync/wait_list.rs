@@ -24,6 +24,7 @@
 //! it on. That, and the order of the list, is all there is to cancel safety.
 
 use std::marker::{PhantomData, PhantomPinned};
+use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::ptr::NonNull;
 use std::task::{Context, Poll, Waker};
@@ -40,7 +41,8 @@ const CHOSEN: u8 = 2;
 /// time; others reach it through a [`Queue`] only.
 pub(crate) struct Node<T> {
     phase: AtomicU8,
-    links: UnsafeCell<Links<T>>,
+    /// Written by the first push: a future that need not wait does not pay for them.
+    links: UnsafeCell<MaybeUninit<Links<T>>>,
     _pinned: PhantomPinned,
 }
 
@@ -63,14 +65,24 @@ unsafe impl<T: Send> Sync for Node<T> {}
 impl<T: Copy> Node<T> {
     const_fn! {
         /// A node that does not wait yet.
-        pub(crate) const fn new(value: T) -> Node<T> {
-            let links = Links { previous: None, next: None, ticket: 0, waker: None, value };
+        #[inline]
+        pub(crate) const fn new() -> Node<T> {
             Node {
                 phase: AtomicU8::new(IDLE),
-                links: UnsafeCell::new(links),
+                links: UnsafeCell::new(MaybeUninit::uninit()),
                 _pinned: PhantomPinned,
             }
         }
+    }
+
+    /// Calls `f` with the links.
+    ///
+    /// # Safety
+    /// The node was pushed before, and is the caller's: it is linked and the caller is in a section,
+    /// or it is not linked and the caller is its future.
+    unsafe fn links<R>(&self, f: impl FnOnce(&mut Links<T>) -> R) -> R {
+        // SAFETY: by contract.
+        self.links.with_mut(|links| f(unsafe { (*links).assume_init_mut() }))
     }
 
     /// Whether it has not begun to wait, or has ended.
@@ -88,18 +100,19 @@ impl<T: Copy> Node<T> {
         self.phase.load(Ordering::Acquire) == CHOSEN
     }
 
-    /// What a chosen, or idle, waiter was given.
-    #[inline]
-    pub(crate) fn value(&self) -> T {
-        // SAFETY: in these phases the node is the future's, which calls.
-        self.links.with(|links| unsafe { (*links).value })
+    /// What a chosen waiter was given.
+    pub(crate) fn given(&self) -> T {
+        assert!(self.is_chosen(), "only a chosen waiter was given anything");
+        // SAFETY: it was pushed and then chosen, so it is the future's, which calls.
+        unsafe { self.links(|links| links.value) }
     }
 
     /// A chosen waiter takes what it was given.
-    #[inline]
-    pub(crate) fn finish(&self) {
+    pub(crate) fn finish(&self) -> T {
+        let given = self.given();
         // Relaxed: the node is the future's already.
         self.phase.store(IDLE, Ordering::Relaxed);
+        given
     }
 
     fn is_queued(&self) -> bool {
@@ -163,13 +176,7 @@ impl<T: Copy> Queue<T> {
         let new = self.enter(node, value, waker);
         match self.tail.replace(new) {
             None => self.head = Some(new),
-            Some(old) => {
-                // SAFETY: both are linked, so they are alive and the lock's.
-                unsafe {
-                    new.as_ref().links.with_mut(|links| (*links).previous = Some(old));
-                    old.as_ref().links.with_mut(|links| (*links).next = Some(new));
-                }
-            }
+            Some(old) => join(old, new),
         }
     }
 
@@ -178,32 +185,31 @@ impl<T: Copy> Queue<T> {
         let new = self.enter(node, value, waker);
         match self.head.replace(new) {
             None => self.tail = Some(new),
-            Some(old) => {
-                // SAFETY: as in `push`.
-                unsafe {
-                    new.as_ref().links.with_mut(|links| (*links).next = Some(old));
-                    old.as_ref().links.with_mut(|links| (*links).previous = Some(new));
-                }
-            }
+            Some(old) => join(new, old),
         }
     }
 
     fn enter(&mut self, node: Pin<&Node<T>>, value: T, waker: Waker) -> NonNull<Node<T>> {
         debug_assert!(!node.is_queued(), "linked twice");
-        let links =
-            Links { previous: None, next: None, ticket: self.tickets, waker: Some(waker), value };
+        let (ticket, waker) = (self.tickets, Some(waker));
         self.tickets += 1;
+        let links = Links { previous: None, next: None, ticket, waker, value };
         // SAFETY: the node is not linked, so it is its future's, which calls.
-        node.links.with_mut(|old| unsafe { *old = links });
+        node.links.with_mut(|old| unsafe { (*old).write(links) });
         // Relaxed: others look at it under the lock.
         node.phase.store(QUEUED, Ordering::Relaxed);
         NonNull::from(node.get_ref())
     }
 
+    /// Looks at the first one.
+    fn first<R>(&self, f: impl FnOnce(&mut Links<T>) -> R) -> Option<R> {
+        // SAFETY: a linked node is alive and the lock's.
+        self.head.map(|node| unsafe { node.as_ref().links(f) })
+    }
+
     /// What the first one waits for.
     pub(crate) fn front(&self) -> Option<T> {
-        // SAFETY: a linked node is alive and the lock's.
-        self.head.map(|node| unsafe { node.as_ref() }.links.with(|links| unsafe { (*links).value }))
+        self.first(|links| links.value)
     }
 
     /// Chooses the first one, which sees what `give` makes of its value. The caller wakes it.
@@ -212,12 +218,13 @@ impl<T: Copy> Queue<T> {
         self.unlink(node);
         // SAFETY: it was linked, so it is alive, and the lock's until the phase changes.
         let node = unsafe { node.as_ref() };
-        let waker = node.links.with_mut(|links| {
-            // SAFETY: as above.
-            let links = unsafe { &mut *links };
-            give(&mut links.value);
-            links.waker.take()
-        });
+        // SAFETY: as above.
+        let waker = unsafe {
+            node.links(|links| {
+                give(&mut links.value);
+                links.waker.take()
+            })
+        };
         // Release: pairs with the Acquire in `is_chosen`. The last access: the node may be gone.
         node.phase.store(CHOSEN, Ordering::Release);
         waker
@@ -225,16 +232,13 @@ impl<T: Copy> Queue<T> {
 
     /// As `pop`, if the first one pushed before the queue gave out `ticket`.
     pub(crate) fn pop_before(&mut self, ticket: u64, give: impl FnOnce(&mut T)) -> Option<Waker> {
-        // SAFETY: as in `front`.
-        let of = |node: NonNull<Node<T>>| {
-            unsafe { node.as_ref() }.links.with(|links| unsafe { (*links).ticket })
-        };
-        if of(self.head?) < ticket { self.pop(give) } else { None }
+        self.first(|links| links.ticket).filter(|first| *first < ticket)?;
+        self.pop(give)
     }
 
-    /// Unlinks a node that gives up, and returns its waker for the caller to drop after the
-    /// section. None: it was chosen before.
-    pub(crate) fn remove(&mut self, node: &Node<T>) -> Option<Waker> {
+    /// Unlinks a node that gives up, and returns its value, and its waker for the caller to drop
+    /// after the section. None: it was chosen before.
+    pub(crate) fn remove(&mut self, node: &Node<T>) -> Option<(T, Option<Waker>)> {
         if !node.is_queued() {
             return None;
         }
@@ -242,30 +246,31 @@ impl<T: Copy> Queue<T> {
         // Relaxed: the future's own thread.
         node.phase.store(IDLE, Ordering::Relaxed);
         // SAFETY: not linked any more, so the future's, which calls.
-        node.links.with_mut(|links| unsafe { (*links).waker.take() })
+        Some(unsafe { node.links(|links| (links.value, links.waker.take())) })
     }
 
     fn unlink(&mut self, node: NonNull<Node<T>>) {
         // SAFETY: the node and its neighbours are linked, so they are alive and the lock's.
         unsafe {
-            let (previous, next) = node
-                .as_ref()
-                .links
-                .with_mut(|links| ((*links).previous.take(), (*links).next.take()));
+            let neighbours = |links: &mut Links<T>| (links.previous.take(), links.next.take());
+            let (previous, next) = node.as_ref().links(neighbours);
             match previous {
                 None => self.head = next,
-                Some(p) => p.as_ref().links.with_mut(|links| (*links).next = next),
+                Some(previous) => previous.as_ref().links(|links| links.next = next),
             }
             match next {
                 None => self.tail = previous,
-                Some(n) => n.as_ref().links.with_mut(|links| (*links).previous = previous),
+                Some(next) => next.as_ref().links(|links| links.previous = previous),
             }
         }
     }
+}
 
-    fn waker<R>(&mut self, node: &Node<T>, f: impl FnOnce(&mut Option<Waker>) -> R) -> R {
-        // SAFETY: the node is linked (its callers look), so it is the lock's.
-        node.links.with_mut(|links| f(unsafe { &mut (*links).waker }))
+fn join<T: Copy>(first: NonNull<Node<T>>, second: NonNull<Node<T>>) {
+    // SAFETY: both are linked, so they are alive and the lock's, which the caller has.
+    unsafe {
+        first.as_ref().links(|links| links.next = Some(second));
+        second.as_ref().links(|links| links.previous = Some(first));
     }
 }
 
@@ -292,8 +297,10 @@ impl<S, T: Copy> WaitList<S, T> {
         if node.is_chosen() {
             return true;
         }
-        let same = |w: &mut Option<Waker>| w.as_ref().is_some_and(|w| w.will_wake(cx.waker()));
-        match self.with(|_, queue| node.is_queued().then(|| queue.waker(&node, same))) {
+        let same =
+            |links: &mut Links<T>| links.waker.as_ref().is_some_and(|w| w.will_wake(cx.waker()));
+        // SAFETY: linked, and in a section.
+        match self.with(|_, _| node.is_queued().then(|| unsafe { node.links(same) })) {
             None => node.is_chosen(),
             Some(true) => false,
             Some(false) => self.renew(node, cx.waker().clone()),
@@ -303,19 +310,29 @@ impl<S, T: Copy> WaitList<S, T> {
     #[cold]
     fn renew(&self, node: Pin<&Node<T>>, new: Waker) -> bool {
         let mut waker = Some(new);
-        self.with(|_, queue| {
+        self.with(|_, _| {
             if node.is_queued() {
-                queue.waker(&node, |old| std::mem::swap(old, &mut waker));
+                // SAFETY: linked, and in a section.
+                unsafe { node.links(|links| std::mem::swap(&mut links.waker, &mut waker)) };
             }
         });
         drop(waker);
         node.is_chosen()
     }
 
-    /// Unlinks the node of a future that is dropped. False: it was chosen, so the caller passes on
-    /// what it was given.
-    pub(crate) fn cancel(&self, node: &Node<T>) -> bool {
-        !node.is_chosen() && self.with(|_, queue| queue.remove(node)).is_some()
+    /// Ends the wait of a future that is dropped: what it was given, for the caller to pass on, if
+    /// it was chosen.
+    #[inline]
+    pub(crate) fn cancel(&self, node: &Node<T>) -> Option<T> {
+        if node.is_idle() { None } else { self.cancel_slow(node) }
+    }
+
+    #[cold]
+    fn cancel_slow(&self, node: &Node<T>) -> Option<T> {
+        if !node.is_chosen() && self.with(|_, queue| queue.remove(node)).is_some() {
+            return None;
+        }
+        Some(node.finish())
     }
 
     /// Wakes whom `choose` chooses until it gives None: some in one section, then, after it, their
@@ -354,8 +371,7 @@ impl<S, T: Copy> WaitList<S, T> {
         if !self.poll_chosen(node, cx) {
             return Poll::Pending;
         }
-        node.finish();
-        Poll::Ready(chosen(node.value()))
+        Poll::Ready(chosen(node.finish()))
     }
 
     #[cold]

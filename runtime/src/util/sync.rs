@@ -13,7 +13,7 @@ pub(crate) mod atomic {
 #[cfg(loom)]
 pub(crate) use loom::cell::UnsafeCell;
 
-/// [`std::cell::UnsafeCell`] with loom's methods, so that a model sees each access.
+/// [`std::cell::UnsafeCell`] with loom's method, so that a model sees each access.
 #[cfg(not(loom))]
 #[derive(Debug)]
 pub(crate) struct UnsafeCell<T>(std::cell::UnsafeCell<T>);
@@ -22,12 +22,6 @@ pub(crate) struct UnsafeCell<T>(std::cell::UnsafeCell<T>);
 impl<T> UnsafeCell<T> {
     pub(crate) const fn new(value: T) -> UnsafeCell<T> {
         UnsafeCell(std::cell::UnsafeCell::new(value))
-    }
-
-    /// Calls `f` with a pointer to read through.
-    #[inline(always)]
-    pub(crate) fn with<R>(&self, f: impl FnOnce(*const T) -> R) -> R {
-        f(self.0.get())
     }
 
     /// Calls `f` with a pointer to write through.
