@@ -166,7 +166,11 @@ impl Once {
     /// `f` runs inside the poll: in a goroutine it may [`wait`](crate::Wait), in async code use
     /// [`call_once_async`](Once::call_once_async). If it panics, it is not done.
     pub async fn call_once(&self, f: impl FnOnce()) {
-        self.cell.get_or_init(|| std::future::ready(f())).await;
+        let init = || {
+            f();
+            std::future::ready(())
+        };
+        self.cell.get_or_init(init).await;
     }
 
     /// As [`call_once`](Once::call_once), for what awaits.

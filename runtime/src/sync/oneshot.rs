@@ -47,7 +47,6 @@ const ONE_MORE: usize = 4;
 /// gort::spawn(async move { send.send(42).unwrap() });
 /// assert_eq!(receive.wait(), Ok(42));
 /// ```
-#[must_use]
 pub fn channel<T>() -> (Sender<T>, Receiver<T>) {
     let channel = Box::new(Channel {
         word: AtomicUsize::new(EMPTY),
@@ -82,8 +81,10 @@ impl<T> Channel<T> {
             match sent {
                 // The channel may be gone from here on.
                 Ok(_) => {
-                    // SAFETY: the compare-exchange says that the copy is whole and the sender's.
-                    waker.map(|waker| unsafe { waker.take() }.wake());
+                    if let Some(waker) = waker {
+                        // SAFETY: the compare-exchange says that it is whole and the sender's.
+                        unsafe { waker.take() }.wake();
+                    }
                     return true;
                 }
                 Err(now) => word = now,
