@@ -51,6 +51,8 @@ var workloads = map[string]func(setup){
 	"lateness":                lateness,
 	"parked_100k":             func(setup) { parked(100_000) },
 	"parked_1M":               func(setup) { parked(1_000_000) },
+	"pull_next":               perOp(5_000_000, pullNext),
+	"pull_life":               perOp(500_000, pullLife),
 	"idle":                    idle,
 	"echo":                    echo,
 }

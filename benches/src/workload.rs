@@ -9,6 +9,7 @@ use std::future::Future;
 use crate::measure::{Stopwatch, peak_resident_bytes};
 use crate::{Report, Rt};
 
+pub mod coro;
 pub mod goroutines;
 pub mod idle;
 pub mod memory;

@@ -51,6 +51,8 @@
 //! | `join` | the result behind an erased pointer |
 //! | `spawn` | the other end of both |
 //! | `scope` | the lifetime of what a scoped goroutine borrows |
+//! | `coro` | the stacks of coroutines, and what is sent between them |
+//! | `iter` | the lifetime of what a scoped one borrows |
 //! | `stack` | the arenas, the switch, the fault handler |
 //! | `sync` | the values behind locks; the wait list through pinned futures |
 //! | `util::note`, `util::fence` | futex and membarrier |
@@ -63,9 +65,17 @@
 pub mod __private;
 #[cfg(not(loom))]
 #[allow(unsafe_code)] // see the ledger above
+pub mod coro;
+#[cfg(not(loom))]
+#[allow(unsafe_code)] // see the ledger above
+pub mod iter;
+#[cfg(not(loom))]
+#[allow(unsafe_code)] // see the ledger above
 mod join;
 #[cfg(all(not(loom), feature = "net"))]
 pub mod net;
+#[cfg(not(loom))]
+mod os_thread;
 #[cfg(not(loom))]
 pub mod prelude;
 #[cfg(not(loom))]
@@ -102,6 +112,7 @@ pub use exports::*;
 #[cfg(not(loom))]
 mod exports {
     pub use crate::join::{JoinError, JoinHandle};
+    pub use crate::os_thread::{OsThreadGuard, lock_os_thread};
     pub use crate::rt::{Builder, EnterGuard, Handle, PanicPolicy, Runtime, Wait, block_on};
     pub use crate::sched::stats::{Metrics, ProcMetrics};
     pub use crate::scope::{Scope, ScopedJoinHandle, scope};

@@ -5,6 +5,8 @@ use std::fmt::Debug;
 use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::rc::Rc;
 
+use gort::coro::{Coroutine, State};
+use gort::iter::{Pull, ScopedPull, Yielder};
 use gort::time::{Elapsed, Instant, Interval, Sleep, Timeout};
 use gort::{
     Builder, EnterGuard, Handle, JoinError, JoinHandle, Metrics, PanicPolicy, ProcMetrics, Runtime,
@@ -50,6 +52,21 @@ fn what_is_shared_is_send_and_sync() {
     everything::<Interval>();
     everything::<YieldNow>();
     everything::<Timeout<Sleep>>();
+}
+
+#[test]
+fn coroutines_stay_where_they_are() {
+    assert!(!is!(Coroutine<(), u8, ()>: Send) && !is!(Coroutine<(), u8, ()>: Sync));
+    assert!(!is!(Pull<u8>: Send) && !is!(Pull<u8>: Sync));
+    assert!(!is!(ScopedPull<'static, u8>: Send) && !is!(ScopedPull<'static, u8>: Sync));
+    assert!(!is!(Yielder<u8>: Send) && !is!(Yielder<u8>: Sync));
+    unpin::<Coroutine<(), u8, ()>>();
+    unpin::<Pull<u8>>();
+    debug::<Coroutine<(), u8, ()>>();
+    debug::<Pull<u8>>();
+    debug::<ScopedPull<'static, u8>>();
+    debug::<Yielder<u8>>();
+    everything::<State<u8, u8>>();
 }
 
 #[test]

@@ -24,6 +24,7 @@ use super::m::{self, M};
 use super::stats::bump;
 use super::status::{Status, Wake as Woken};
 use super::timers::{Closed, TimerId, Timers};
+use crate::stack::Hold;
 use crate::util::clock;
 use crate::util::note::Note;
 use crate::util::opaque;
@@ -156,6 +157,7 @@ impl Sched {
 
     /// Runs a future to its end on the calling thread. See the module.
     pub(crate) fn block_on<F: Future>(self: &Arc<Sched>, future: F) -> F::Output {
+        let _held = Hold::here(); // the wait is this thread's, as `m::current` is
         match m::current() {
             // The thread blocks, so its P goes to somebody else; what lives here goes on.
             Some(m) if m.is_outside() && m.is_of(self) => m.enter().nested(|m| m.run_root(future)),

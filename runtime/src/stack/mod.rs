@@ -24,7 +24,10 @@ mod sys;
 #[cfg(test)]
 mod tests;
 
+use std::cell::Cell;
+use std::mem::MaybeUninit;
 use std::ops::Deref;
+use std::panic::Location;
 use std::ptr;
 
 /// The size of a slot, guard included. Each class has arenas, free lists and pools of its own.
@@ -105,11 +108,114 @@ impl Slot {
         self.class.bytes()
     }
 
+    /// Whether `addr` lies in the slot.
+    #[inline]
+    pub(crate) fn holds(self, addr: usize) -> bool {
+        addr & !(self.class.bytes() - 1) == self.base
+    }
+
+    /// The plate of the stack in this slot, once somebody has put one there.
+    #[inline]
+    pub(crate) fn plate(self) -> *mut Plate {
+        self.top().cast::<Plate>().wrapping_sub(1)
+    }
+
     /// A number no other slot of this class has.
     #[inline]
     pub(crate) fn index(self) -> usize {
         self.base >> self.class.shift()
     }
+}
+
+/// What lies at the very top of each stack in use, so that somebody who has no more than an address
+/// on it can tell whose it is.
+#[repr(C)]
+pub(crate) struct Plate {
+    /// The owner's address; the lowest bit tells coroutines (1) from goroutines.
+    owner: Cell<usize>,
+    /// [`Hold`]s on this stack.
+    holds: Cell<usize>,
+}
+
+const _: () = assert!(size_of::<Plate>() == 16, "the stack below it stays aligned to 16");
+
+impl Plate {
+    const COROUTINE: usize = 1;
+
+    /// The plate of a goroutine, by the address of its G.
+    pub(crate) fn of_goroutine(g: *const ()) -> Plate {
+        Plate { owner: Cell::new(g.expose_provenance()), holds: Cell::new(0) }
+    }
+
+    /// The plate of a coroutine, by the place that created it.
+    pub(crate) fn of_coroutine(created_at: &'static Location<'static>) -> Plate {
+        let owner = ptr::from_ref(created_at).expose_provenance() | Plate::COROUTINE;
+        Plate { owner: Cell::new(owner), holds: Cell::new(0) }
+    }
+
+    /// The owner.
+    pub(crate) fn owner(&self) -> Owner {
+        let owner = self.owner.get();
+        if owner & Plate::COROUTINE == 0 {
+            return Owner::Goroutine(ptr::with_exposed_provenance(owner));
+        }
+        let at = ptr::with_exposed_provenance(owner & !Plate::COROUTINE);
+        // SAFETY: `of_coroutine` had it as a reference.
+        Owner::Coroutine(unsafe { &*at })
+    }
+
+    /// Whether this stack must not be left but by a wait.
+    #[inline]
+    pub(crate) fn is_held(&self) -> bool {
+        self.holds.get() != 0
+    }
+}
+
+/// Whose stack it is.
+pub(crate) enum Owner {
+    /// A goroutine's, by the address of its G.
+    Goroutine(*const ()),
+    /// A coroutine's, by the place that created it.
+    Coroutine(&'static Location<'static>),
+}
+
+/// Keeps the coroutine on whose stack it lies, if any, from yielding: its flow has left things with
+/// the thread or the goroutine that runs it, which nobody else may find there.
+#[must_use = "the stack is held until this is dropped"]
+pub(crate) struct Hold(Option<Slot>);
+
+impl Hold {
+    /// Holds nothing.
+    pub(crate) const NONE: Hold = Hold(None);
+
+    /// Holds the stack of the caller, unless it is a thread's own.
+    pub(crate) fn here() -> Hold {
+        let slot = arena::slot_of(here());
+        if let Some(slot) = slot {
+            // SAFETY: a stack that somebody runs on has its plate; only its owner touches it.
+            let holds = unsafe { &(*slot.plate()).holds };
+            holds.set(holds.get() + 1);
+        }
+        Hold(slot)
+    }
+}
+
+impl Drop for Hold {
+    #[inline]
+    fn drop(&mut self) {
+        if let Some(slot) = self.0 {
+            // SAFETY: as in `here`; the guard lies on that stack.
+            let holds = unsafe { &(*slot.plate()).holds };
+            holds.set(holds.get() - 1);
+        }
+    }
+}
+
+/// An address in the caller's frame.
+#[inline(always)]
+pub(crate) fn here() -> usize {
+    let mark = MaybeUninit::<u8>::uninit();
+    std::hint::black_box(&raw const mark).addr()
 }
 
 /// Possession of a slot: whoever has it may use the memory between `limit` and `top`.

@@ -45,13 +45,11 @@ use crate::sched::m::{self, M};
 use crate::sched::preempt::must_yield;
 use crate::stack::fault::FaultWriter;
 use crate::stack::switch::{self, Ctx, Transfer};
-use crate::stack::{SizeClass, Slot, StackSlot, fault, pool};
+use crate::stack::{self, Hold, Owner, Plate, SizeClass, Slot, StackSlot, fault, pool};
 
 /// What a goroutine tells its M when it leaves its stack.
 const PARKED: usize = 0;
 const DONE: usize = 1;
-/// Bytes at the top of a stack that name its goroutine: an address, and 8 to keep the alignment.
-const NAME: usize = 16;
 
 /// The cell of a goroutine.
 #[repr(C)]
@@ -71,6 +69,21 @@ struct Control {
     stack: Cell<Option<StackSlot>>,
     /// Waits that are under way, one inside the poll of the other.
     waits: Cell<u32>,
+    locks: LockCounts,
+}
+
+/// How often a goroutine is locked to its thread. Go: lockedExt, lockedInt.
+#[derive(Default)]
+pub(crate) struct LockCounts {
+    /// By guards (`lock_os_thread`).
+    pub(crate) ext: Cell<u32>,
+    /// By C frames that it has on its thread's stack (`ffi::callback`).
+    pub(crate) int: Cell<u32>,
+}
+
+/// The counts of the goroutine `g`, which calls.
+pub(crate) fn locks<'a>(g: GRef) -> &'a LockCounts {
+    &control(g).locks
 }
 
 union Body<F: FnOnce() -> T, T> {
@@ -128,6 +141,7 @@ impl<F: FnOnce() -> T, T> Ops<F, T> {
             g0: Cell::new(None),
             stack: Cell::new(stack),
             waits: Cell::new(0),
+            locks: LockCounts::default(),
         };
         let cell = g.cell().cast::<Goroutine<F, T>>().as_ptr();
         // SAFETY: the cell is the caller's and large enough.
@@ -247,11 +261,11 @@ fn begin(g: GRef, control: &Control, entry: switch::Entry) -> io::Result<Ctx> {
         Some(stack) => stack,
         None => take_stack(g.sched().config.stack_size)?,
     };
-    let name = stack.top().wrapping_sub(NAME);
+    let plate = stack.plate();
     // SAFETY: the stack is this goroutine's alone, and much larger than this.
     let ctx = unsafe {
-        name.cast::<*const ()>().write(g.as_raw());
-        switch::make(name, stack.limit(), entry)
+        plate.write(Plate::of_goroutine(g.as_raw()));
+        switch::make(plate.cast(), stack.limit(), entry)
     };
     control.stack.set(Some(stack));
     Ok(ctx)
@@ -356,14 +370,18 @@ fn wait_while_panicking<F: Future>(mut future: std::pin::Pin<&mut F>) -> F::Outp
 }
 
 /// Counts a wait. One inside the poll of another may use up a wake that was meant for that, so it
-/// wakes the goroutine when it ends: then the outer one polls again.
-struct Nesting<'a>(GRef, &'a Control);
+/// wakes the goroutine when it ends: then the outer one polls again. One on the stack of a
+/// coroutine holds that, for the wait is this goroutine's.
+struct Nesting<'a>(GRef, &'a Control, #[expect(dead_code, reason = "held")] Hold);
 
 impl<'a> Nesting<'a> {
     #[inline]
     fn new(g: GRef, control: &'a Control) -> Nesting<'a> {
         control.waits.set(control.waits.get() + 1);
-        Nesting(g, control)
+        // SAFETY: the goroutine, which runs, owns the cell, and nothing else is called meanwhile.
+        let own = unsafe { (*control.stack.as_ptr()).as_deref() };
+        let at_home = own.is_some_and(|slot| slot.holds(stack::here()));
+        Nesting(g, control, if at_home { Hold::NONE } else { Hold::here() })
     }
 }
 
@@ -392,14 +410,22 @@ pub(crate) fn init_thread() -> io::Result<fault::AltStack> {
 
 /// Says whose stack has overflowed. Runs in a signal handler.
 fn describe(out: &mut FaultWriter, slot: Slot) {
-    // SAFETY: the slot's owner was running on it; `begin` has written this.
-    let g = GRef::from_raw(unsafe { slot.top().wrapping_sub(NAME).cast::<*const ()>().read() });
-    let at = g.spawned_at();
-    out.text("fatal error: goroutine ").number(g.id());
-    g.sched().try_name_of(g, |name| {
-        out.text(" `").text(name).text("`");
-    });
+    // SAFETY: the slot's owner was running on it, and has put its plate there.
+    let (at, verb) = match unsafe { (*slot.plate()).owner() } {
+        Owner::Goroutine(g) => {
+            let g = GRef::from_raw(g);
+            out.text("fatal error: goroutine ").number(g.id());
+            g.sched().try_name_of(g, |name| {
+                out.text(" `").text(name).text("`");
+            });
+            (g.spawned_at(), "spawned")
+        }
+        Owner::Coroutine(at) => {
+            out.text("fatal error: coroutine");
+            (at, "created")
+        }
+    };
     out.text(" stack overflow (stack_size ").number(slot.size() as u64);
-    out.text(" bytes, spawned at ").text(at.file()).text(":").number(at.line().into());
-    out.text(")\n");
+    out.text(" bytes, ").text(verb).text(" at ").text(at.file());
+    out.text(":").number(at.line().into()).text(")\n");
 }
