@@ -52,6 +52,7 @@
 //! | `spawn` | the other end of both |
 //! | `scope` | the lifetime of what a scoped goroutine borrows |
 //! | `coro` | the stacks of coroutines, and what is sent between them |
+//! | `ffi` | the innermost call of C, behind a thread-local |
 //! | `iter` | the lifetime of what a scoped one borrows |
 //! | `stack` | the arenas, the switch, the fault handler |
 //! | `sync` | the values behind locks; the wait list through pinned futures |
@@ -66,6 +67,9 @@ pub mod __private;
 #[cfg(not(loom))]
 #[allow(unsafe_code)] // see the ledger above
 pub mod coro;
+#[cfg(not(loom))]
+#[allow(unsafe_code)] // see the ledger above
+pub mod ffi;
 #[cfg(not(loom))]
 #[allow(unsafe_code)] // see the ledger above
 pub mod iter;

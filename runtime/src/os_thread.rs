@@ -1,10 +1,12 @@
 //! Goroutines that are locked to their thread, and the counts that coroutines compare. Go:
 //! LockOSThread; lockedExt, lockedInt.
 
+use std::cell::Cell;
 use std::fmt;
 use std::marker::PhantomData;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use crate::sched::g::GRef;
 use crate::sched::m;
 use crate::task::goroutine;
 
@@ -56,7 +58,7 @@ pub(crate) fn locks() -> Locks {
     match goroutine::current() {
         Some(g) => {
             let counts = goroutine::locks(g);
-            Locks { thread, ext: counts.ext.get(), int: counts.int.get() }
+            Locks { thread, ext: counts.ext.get().into(), int: counts.int.get().into() }
         }
         None => Locks { thread, ..Locks::NONE },
     }
@@ -89,12 +91,30 @@ pub(crate) fn locks() -> Locks {
 /// ```
 pub fn lock_os_thread() -> OsThreadGuard {
     let goroutine = goroutine::current().map(|g| {
-        let counts = goroutine::locks(g);
-        counts.ext.set(counts.ext.get() + 1);
-        note();
+        lock(g, &goroutine::locks(g).ext);
         g.id()
     });
     OsThreadGuard { goroutine, _of_this_thread: PhantomData }
+}
+
+/// A frame of C on this thread's stack calls back into the goroutine `g`.
+pub(crate) fn lock_internal(g: GRef) {
+    lock(g, &goroutine::locks(g).int);
+}
+
+/// The counterpart of `lock_internal`.
+pub(crate) fn unlock_internal(g: GRef) {
+    unlock(g, &goroutine::locks(g).int);
+}
+
+fn lock(_g: GRef, count: &Cell<u16>) {
+    count.set(count.get() + 1);
+    note();
+}
+
+fn unlock(_g: GRef, count: &Cell<u16>) {
+    count.set(count.get() - 1);
+    unnote();
 }
 
 /// Keeps a goroutine on its thread. See [`lock_os_thread`].
@@ -107,12 +127,9 @@ pub struct OsThreadGuard {
 
 impl Drop for OsThreadGuard {
     fn drop(&mut self) {
-        let Some(g) = goroutine::current().filter(|g| Some(g.id()) == self.goroutine) else {
-            return;
-        };
-        let counts = goroutine::locks(g);
-        counts.ext.set(counts.ext.get() - 1);
-        unnote();
+        if let Some(g) = goroutine::current().filter(|g| Some(g.id()) == self.goroutine) {
+            unlock(g, &goroutine::locks(g).ext);
+        }
     }
 }
 

@@ -11,4 +11,7 @@ for panic in unwind abort; do
     for _ in 1 2 3; do
         timeout 100 "$CARGO_TARGET_DIR/release/go_child"
     done
+    code=0
+    timeout 100 "$CARGO_TARGET_DIR/release/go_child" scoped || code=$?
+    [[ $panic-$code == unwind-0 || $panic-$code == abort-2 ]]
 done

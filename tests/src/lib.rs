@@ -15,12 +15,14 @@ mod child;
 mod counts;
 mod probe;
 mod rng;
+mod shim;
 mod watchdog;
 
 pub use child::{Child, Ended, is_child};
 pub use counts::{Counts, context_switches, cpu_time, fds, rss, settle, threads};
 pub use probe::{CountWaker, OnDrop, Probe, ProbeFuture};
 pub use rng::Rng;
+pub use shim::{c_call, c_call_between, c_deep, c_deep_call};
 pub use watchdog::Watchdog;
 
 use std::sync::mpsc::{self, RecvTimeoutError};

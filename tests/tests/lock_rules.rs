@@ -5,10 +5,11 @@
 mod go_modes;
 
 use gort::coro::{Coroutine, State};
+use gort::ffi;
 use gort::iter::{Pull, Yielder, pull};
 use gort::prelude::*;
 use gort::{Runtime, lock_os_thread};
-use gort_tests::{Child, beside_others, is_child};
+use gort_tests::{Child, beside_others, c_call, is_child};
 
 use go_modes::Mode;
 
@@ -36,6 +37,15 @@ const PROGRAMS: &[(&str, Program)] = &[
     ("LockOSThreadLockAfterPull", Fatal(|| lock_after_pull(simple))),
     ("LockOSThreadStopLocked", Fine(|| stop_locked(simple))),
     ("LockOSThreadStopLockedIterNested", Fine(|| stop_locked(nested))),
+    ("CgoIterCallback", Fine(|| exhaust(callback))),
+    ("CgoIterCallbackYield", Fatal(|| exhaust(callback_yield))),
+    ("CgoCallback", Fine(|| in_callback(|| exhaust(simple)))),
+    ("CgoCallbackIterNested", Fine(|| in_callback(|| exhaust(nested)))),
+    ("CgoCallbackIterCallback", Fine(|| in_callback(|| exhaust(callback)))),
+    ("CgoCallbackIterCallbackYield", Fatal(|| in_callback(|| exhaust(callback_yield)))),
+    ("CgoCallbackAfterPull", Fatal(callback_after_pull)),
+    ("CgoStopCallback", Fine(|| in_callback(|| stop(simple)))),
+    ("CgoStopCallbackIterNested", Fine(|| in_callback(|| stop(nested)))),
     // And what Go has no program for.
     ("HandedOnUnlocked", Fine(handed_on)),
     ("UnlockBeforeDrop", Fatal(unlock_before_drop)),
@@ -69,6 +79,21 @@ fn lock_after_pull(body: Body) {
 
 fn stop_locked(body: Body) {
     let _locked = lock_os_thread();
+    stop(body);
+}
+
+/// Has C call `f` back.
+fn in_callback(f: impl FnOnce()) {
+    let mut f = Some(f);
+    ffi::call(|| c_call(|| ffi::callback(|| f.take().expect("it is called once")()).unwrap()));
+}
+
+fn callback_after_pull() {
+    let mut p = pull(simple);
+    in_callback(|| assert_eq!(p.next(), Some(5)));
+}
+
+fn stop(body: Body) {
     let mut p = pull(body);
     assert_eq!(p.next(), Some(5));
     p.stop();
@@ -94,6 +119,19 @@ fn lock_yield(y: &Yielder<u32>) {
     for _ in 0..3 {
         let _locked = lock_os_thread();
         y.yield_(5);
+    }
+}
+
+fn callback(y: &Yielder<u32>) {
+    for _ in 0..3 {
+        in_callback(|| {});
+        y.yield_(5);
+    }
+}
+
+fn callback_yield(y: &Yielder<u32>) {
+    for _ in 0..3 {
+        in_callback(|| y.yield_(5));
     }
 }
 

@@ -73,6 +73,9 @@ pub(crate) enum Stopped {
     Done,
     /// It waits for a wake.
     Parked,
+    /// It waits for nobody, but its frames elsewhere on this thread have to go on first: they do so
+    /// as soon as they are the topmost. It is owned by them.
+    Returned,
 }
 
 /// A pointer to a G that somebody keeps alive.

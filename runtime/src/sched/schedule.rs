@@ -156,6 +156,7 @@ impl M {
                 self.take_yielded(); // of a wait that it did not wait for
                 self.complete(g);
             }
+            Stopped::Returned => {}
             // The status word stays as it is: the G was owned and goes on to be.
             Stopped::Parked if self.take_yielded() => self.requeue(g),
             Stopped::Parked => match g.status().park() {
@@ -164,6 +165,22 @@ impl M {
                 Park::Orphan => self.end_orphan(g),
             },
         }
+    }
+
+    /// The running goroutine, which has frames of C on this stack, waits; from here on this thread
+    /// runs others.
+    pub(crate) fn park_inside(&self, g: GRef) {
+        self.reenter();
+        self.set_curg(None);
+        self.end_slice(Some(g));
+        self.stopped(g, Stopped::Parked);
+    }
+
+    /// It goes on: its frames are the topmost again.
+    pub(crate) fn go_on_inside(&self, g: GRef) {
+        self.set_curg(Some(g));
+        self.begin_slice();
+        self.leave();
     }
 
     /// Nobody can wake or join this G any more: its next dispatch cancels it.

@@ -37,6 +37,7 @@ use std::pin::pin;
 use std::task::{Context, Poll};
 
 use super::future::{panicked, quietly};
+use super::system::{Callback, DONE, PARKED, RETURNED, serve};
 use super::waker;
 use crate::join::JoinError;
 use crate::sched::g::{G, GRef, Stopped, VTable};
@@ -46,10 +47,6 @@ use crate::sched::preempt::must_yield;
 use crate::stack::fault::FaultWriter;
 use crate::stack::switch::{self, Ctx, Transfer};
 use crate::stack::{self, Hold, Owner, Plate, SizeClass, Slot, StackSlot, fault, pool};
-
-/// What a goroutine tells its M when it leaves its stack.
-const PARKED: usize = 0;
-const DONE: usize = 1;
 
 /// The cell of a goroutine.
 #[repr(C)]
@@ -61,11 +58,13 @@ struct Goroutine<F: FnOnce() -> T, T> {
 
 /// What resume and park share. Only the owner touches it: g0 while the goroutine is suspended, the
 /// goroutine while it runs.
-struct Control {
+pub(super) struct Control {
     /// Where the goroutine goes on, while it is suspended.
-    ctx: Cell<Option<Ctx>>,
+    pub(super) ctx: Cell<Option<Ctx>>,
     /// Where its M goes on, while it runs.
-    g0: Cell<Option<Ctx>>,
+    pub(super) g0: Cell<Option<Ctx>>,
+    /// The innermost callback from C that it is in; see `system`.
+    pub(super) callback: Cell<*const Callback>,
     stack: Cell<Option<StackSlot>>,
     /// Waits that are under way, one inside the poll of the other.
     waits: Cell<u32>,
@@ -76,9 +75,9 @@ struct Control {
 #[derive(Default)]
 pub(crate) struct LockCounts {
     /// By guards (`lock_os_thread`).
-    pub(crate) ext: Cell<u32>,
+    pub(crate) ext: Cell<u16>,
     /// By C frames that it has on its thread's stack (`ffi::callback`).
-    pub(crate) int: Cell<u32>,
+    pub(crate) int: Cell<u16>,
 }
 
 /// The counts of the goroutine `g`, which calls.
@@ -106,7 +105,7 @@ struct Head {
     control: Control,
 }
 
-fn control<'a>(g: GRef) -> &'a Control {
+pub(super) fn control<'a>(g: GRef) -> &'a Control {
     // SAFETY: every goroutine's cell begins like `Head`, and is kept by the reference.
     unsafe { &(*g.cell().cast::<Head>().as_ptr()).control }
 }
@@ -139,6 +138,7 @@ impl<F: FnOnce() -> T, T> Ops<F, T> {
         let control = Control {
             ctx: Cell::new(None),
             g0: Cell::new(None),
+            callback: Cell::new(std::ptr::null()),
             stack: Cell::new(stack),
             waits: Cell::new(0),
             locks: LockCounts::default(),
@@ -181,13 +181,13 @@ impl<F: FnOnce() -> T, T> Ops<F, T> {
             },
         };
         // SAFETY: the context is the goroutine's, suspended, and its stack is in `control`.
-        let (ctx, word) = unsafe { switch::switch(ctx, g.as_raw().expose_provenance()) };
-        if word == PARKED {
-            control.ctx.set(Some(ctx));
-            return Stopped::Parked;
+        let (ctx, word) = unsafe { serve(g, ctx, g.as_raw().expose_provenance()) };
+        if word == DONE {
+            give_back(control);
+            return Stopped::Done;
         }
-        give_back(control);
-        Stopped::Done
+        control.ctx.set(Some(ctx));
+        if word == RETURNED { returned(control) } else { Stopped::Parked }
     }
 
     unsafe fn cancel(g: GRef) -> Stopped {
@@ -245,6 +245,14 @@ impl<F: FnOnce() -> T, T> Ops<F, T> {
         // SAFETY: the caller owns the output, which is there, and passes a place for it.
         unsafe { Self::output(g).copy_to_nonoverlapping(to.cast(), 1) };
     }
+}
+
+/// A callback from C that has parked on the way is done.
+#[cold]
+fn returned(control: &Control) -> Stopped {
+    // SAFETY: it waits for this, in `on_goroutine_stack`.
+    unsafe { &*control.callback.get() }.set_returned();
+    Stopped::Returned
 }
 
 fn has_begun(g: GRef) -> bool {

@@ -6,6 +6,8 @@ pub(crate) mod future;
 #[allow(unsafe_code)] // see the ledger in lib.rs
 pub(crate) mod goroutine;
 #[allow(unsafe_code)] // see the ledger in lib.rs
+pub(crate) mod system;
+#[allow(unsafe_code)] // see the ledger in lib.rs
 pub(crate) mod waker;
 
 mod builder;

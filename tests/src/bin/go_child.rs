@@ -6,7 +6,8 @@
 //! this program: `tests/ci/lto.sh` builds it so, and `tests/go_affinity.rs` runs it as it is.
 //! Go: TestGetgThreadSwitch.
 //!
-//! In a build with `panic = "abort"` it also sees to it that an abort waits for a goroutine's end.
+//! In a build with `panic = "abort"` it also sees to it that an abort waits for a goroutine's end,
+//! and that a coroutine's body which cannot be unwound is left as it is.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
@@ -18,6 +19,7 @@ use futures::channel::oneshot;
 use gort::prelude::*;
 use gort::time::sleep;
 use gort::{Builder, Handle, Runtime};
+use gort_tests::OnDrop;
 
 const GOROUTINES: usize = 8;
 /// Changes of the thread that must be seen, each of them in the middle of `round`.
@@ -32,7 +34,12 @@ fn here() -> ThreadId {
     thread::current().id()
 }
 
+/// With the argument `scoped`: what cannot be unwound, but borrows, ends the process (code 2).
 fn main() {
+    if std::env::args().nth(1).as_deref() == Some("scoped") {
+        gort::iter::pull_scoped(|y| y.yield_(()), |mut p| p.next());
+        return;
+    }
     // SAFETY: `round` keeps nothing of a thread over a wait.
     let builder = unsafe { Builder::new().procs(4).migrate_goroutines() };
     let rt = builder.build().expect("a runtime");
@@ -53,6 +60,8 @@ fn main() {
     all.into_iter().for_each(|one| one.wait().expect("a goroutine"));
     drop(mover);
     thread.join().expect("the plain thread");
+    unfinished();
+    rt.run(unfinished);
     abort_under_panic_abort(&rt);
     while rt.handle().metrics().goroutines + rt.handle().metrics().tasks > 0 {
         thread::yield_now();
@@ -101,6 +110,21 @@ fn round(mover: &mpsc::Sender<oneshot::Sender<()>>) -> usize {
         assert_eq!(goroutine.wait().expect("a goroutine"), i + 1);
         look();
     }
+    // Each value comes from another stack, which has waited meanwhile.
+    let mut waits = gort::iter::pull(|y| {
+        for i in 0..4_u64 {
+            sleep(Duration::from_micros(5)).wait();
+            y.yield_(i);
+            gort::yield_now().wait();
+        }
+    });
+    for i in 0..4 {
+        assert_eq!(waits.next(), Some(i));
+        look();
+        gort::yield_now().wait();
+        look();
+    }
+    assert_eq!(waits.next(), None);
     sleep(Duration::from_micros(20)).wait();
     look();
     drop(handle.enter());
@@ -108,6 +132,22 @@ fn round(mover: &mpsc::Sender<oneshot::Sender<()>>) -> usize {
     assert!(gort::block_on(async { handle.metrics().procs }) == 4);
     assert!(!thread::panicking());
     switches
+}
+
+/// A body that is dropped in the middle is unwound, or, where nothing can be, left as it is.
+fn unfinished() {
+    let dropped = Arc::new(AtomicUsize::new(0));
+    let theirs = dropped.clone();
+    let mut half = gort::iter::pull(move |y| {
+        let _guard = OnDrop::new(|| {
+            theirs.fetch_add(1, SeqCst);
+        });
+        y.yield_(());
+    });
+    assert!(half.next().is_some());
+    drop(half);
+    assert_eq!(dropped.load(SeqCst), usize::from(cfg!(panic = "unwind")));
+    assert_eq!(gort::iter::pull(|y| y.yield_(1)).collect::<Vec<_>>(), [1]);
 }
 
 /// Nothing can be unwound in such a build, so an abort has to wait.
