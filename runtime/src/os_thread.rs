@@ -7,7 +7,7 @@ use std::marker::PhantomData;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::sched::g::GRef;
-use crate::sched::m;
+use crate::sched::{lock as sched, m};
 use crate::task::goroutine;
 
 /// Locks that are held, and coroutines that were created under one: while there are none, a
@@ -91,30 +91,53 @@ pub(crate) fn locks() -> Locks {
 /// ```
 pub fn lock_os_thread() -> OsThreadGuard {
     let goroutine = goroutine::current().map(|g| {
-        lock(g, &goroutine::locks(g).ext);
+        lock_external(g);
         g.id()
     });
     OsThreadGuard { goroutine, _of_this_thread: PhantomData }
 }
 
-/// A frame of C on this thread's stack calls back into the goroutine `g`.
+/// A frame of C on this thread's stack calls back into the goroutine `g`: it must not leave the
+/// thread, which may do other work.
 pub(crate) fn lock_internal(g: GRef) {
-    lock(g, &goroutine::locks(g).int);
+    add(g, &goroutine::locks(g).int);
 }
 
 /// The counterpart of `lock_internal`.
 pub(crate) fn unlock_internal(g: GRef) {
-    unlock(g, &goroutine::locks(g).int);
+    remove(g, &goroutine::locks(g).int);
 }
 
-fn lock(_g: GRef, count: &Cell<u16>) {
-    count.set(count.get() + 1);
+fn lock_external(g: GRef) {
+    let ext = &goroutine::locks(g).ext;
+    if ext.get() == 0 {
+        sched::lock();
+    }
+    add(g, ext);
+}
+
+fn unlock_external(g: GRef) {
+    let ext = &goroutine::locks(g).ext;
+    remove(g, ext);
+    if ext.get() == 0 {
+        sched::unlock();
+    }
+}
+
+fn add(g: GRef, count: &Cell<u16>) {
+    if !goroutine::locks(g).any() {
+        sched::bind(g);
+    }
+    count.set(count.get().checked_add(1).expect("fewer than 65,536 locks at once"));
     note();
 }
 
-fn unlock(_g: GRef, count: &Cell<u16>) {
+fn remove(g: GRef, count: &Cell<u16>) {
     count.set(count.get() - 1);
     unnote();
+    if !goroutine::locks(g).any() {
+        sched::unbind(g);
+    }
 }
 
 /// Keeps a goroutine on its thread. See [`lock_os_thread`].
@@ -128,7 +151,7 @@ pub struct OsThreadGuard {
 impl Drop for OsThreadGuard {
     fn drop(&mut self) {
         if let Some(g) = goroutine::current().filter(|g| Some(g.id()) == self.goroutine) {
-            unlock(g, &goroutine::locks(g).ext);
+            unlock_external(g);
         }
     }
 }

@@ -52,6 +52,7 @@ const PROGRAMS: &[(&str, Program)] = &[
     ("ReturnLocked", Fatal(|| exhaust(return_locked))),
     ("TwoInTurnsLocked", Fine(two_in_turns)),
     ("LockBetween", Fine(lock_between)),
+    ("WaitsLocked", Fine(|| exhaust_locked(waits))),
     ("DropUnstartedElsewhere", Fine(drop_unstarted)),
     ("UnwindingMismatchLeaks", Fine(unwinding_mismatch)),
 ];
@@ -138,6 +139,14 @@ fn callback_yield(y: &Yielder<u32>) {
 fn return_locked(y: &Yielder<u32>) {
     simple(y);
     std::mem::forget(lock_os_thread());
+}
+
+fn waits(y: &Yielder<u32>) {
+    for _ in 0..3 {
+        gort::yield_now().wait();
+        gort::time::sleep(std::time::Duration::from_micros(50)).wait();
+        y.yield_(5);
+    }
 }
 
 fn yield_by_another(y: &Yielder<u32>) {

@@ -17,26 +17,37 @@ use super::g::{GRef, Runnable};
 use super::idle::LOCKED;
 use super::m::{self, M};
 use super::p::P;
+use crate::task::goroutine;
 
-/// Locks the running goroutine `g` to the calling thread; the outermost lock of several.
-pub(crate) fn lock(g: GRef) {
+/// Locks the running goroutine `g`, which is bound, to the calling thread; the outermost lock of
+/// several. Others of its residents may do the same.
+pub(crate) fn lock() {
     let m = m::current().expect("a goroutine has an M");
     let m = m.enter();
-    m.adopt(g);
-    m.lockedg.set(Some(g));
+    m.locked.set(m.locked.get() + 1);
     m.sched().count_locked(true);
 }
 
 /// The counterpart of `lock`.
-pub(crate) fn unlock(g: GRef) {
+pub(crate) fn unlock() {
     let m = m::current().expect("a goroutine has an M");
     let m = m.enter();
-    if m.lockedg.get() == Some(g) {
-        m.lockedg.set(None);
-        m.sched().count_locked(false);
-        if m.sched().config.migrate {
-            m.let_go(g);
-        }
+    m.locked.set(m.locked.get() - 1);
+    m.sched().count_locked(false);
+}
+
+/// Binds the running goroutine `g` to the calling thread, if it is not by its mode; it goes on
+/// nowhere else.
+pub(crate) fn bind(g: GRef) {
+    if g.sched().config.migrate {
+        m::current().expect("a goroutine has an M").enter().adopt(g);
+    }
+}
+
+/// The counterpart of `bind`.
+pub(crate) fn unbind(g: GRef) {
+    if g.sched().config.migrate {
+        m::current().expect("a goroutine has an M").enter().let_go(g);
     }
 }
 
@@ -54,16 +65,19 @@ impl super::Sched {
 }
 
 impl M {
-    /// Whether a goroutine is locked to this thread, or has ended while it was.
+    /// Whether goroutines are locked to this thread, or one has ended while it was.
     pub(crate) fn is_locked(&self) -> bool {
-        self.lockedg.get().is_some() || self.condemned.get()
+        self.locked.get() > 0 || self.condemned.get()
     }
 
     /// `g` has ended here.
     pub(super) fn unlock_dead(&self, g: GRef) {
-        if self.lockedg.get() == Some(g) {
-            self.lockedg.set(None);
-            self.condemned.set(true); // and stays counted as locked until its thread ends
+        if g.vtable().is_goroutine && goroutine::locks(g).ext.get() > 0 {
+            self.locked.set(self.locked.get() - 1);
+            // And stays counted as locked until its thread ends.
+            if self.condemned.replace(true) {
+                self.sched().count_locked(false);
+            }
         }
     }
 

@@ -105,8 +105,8 @@ pub(crate) struct M {
     pub(super) serves: Cell<bool>,
     /// It was woken for one goroutine that should not disturb others (`sites.rs`).
     pub(super) private: Cell<bool>,
-    /// The goroutine that is locked to this thread (`lock.rs`).
-    pub(super) lockedg: Cell<Option<GRef>>,
+    /// How many goroutines are locked to this thread (`lock.rs`).
+    pub(super) locked: Cell<u32>,
     /// A goroutine has ended while it was locked: the thread ends with its last resident.
     pub(super) condemned: Cell<bool>,
     /// There were enough idle Ms when this one went to sleep.
@@ -202,7 +202,7 @@ impl M {
             nextg: AtomicPtr::default(),
             serves: Cell::new(false),
             private: Cell::new(false),
-            lockedg: Cell::default(),
+            locked: Cell::new(0),
             condemned: Cell::new(false),
             is_spare: Cell::new(false),
             ends: Cell::new(false),

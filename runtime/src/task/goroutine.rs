@@ -80,6 +80,13 @@ pub(crate) struct LockCounts {
     pub(crate) int: Cell<u16>,
 }
 
+impl LockCounts {
+    /// Whether it is locked.
+    pub(crate) fn any(&self) -> bool {
+        self.ext.get() != 0 || self.int.get() != 0
+    }
+}
+
 /// The counts of the goroutine `g`, which calls.
 pub(crate) fn locks<'a>(g: GRef) -> &'a LockCounts {
     &control(g).locks

@@ -29,6 +29,7 @@ use std::task::{Poll, Waker};
 use super::goroutine::{Control, control};
 use crate::os_thread;
 use crate::sched::g::GRef;
+use crate::sched::handoff;
 use crate::sched::m::{self, M};
 use crate::stack::switch::{self, Ctx};
 
@@ -103,10 +104,13 @@ pub(crate) fn on_system_stack(g: GRef, job: &dyn Fn()) {
 
 fn to_system(control: &Control, word: usize) -> usize {
     let g0 = control.g0.take().expect("a running goroutine has an M");
-    // SAFETY: the M's flow, suspended in `serve`, which keeps the context that it gets.
-    let (g0, word) = unsafe { switch::switch(g0, word) };
-    control.g0.set(Some(g0));
-    word
+    // The P may be gone meanwhile; then the goroutine waits for its turn after this.
+    handoff::syscall(|| {
+        // SAFETY: the M's flow, suspended in `serve`, which keeps the context that it gets.
+        let (g0, word) = unsafe { switch::switch(g0, word) };
+        control.g0.set(Some(g0));
+        word
+    })
 }
 
 /// Runs `job` on the stack of the goroutine `g`, below its frame in `on_system_stack`. Called on
