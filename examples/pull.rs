@@ -88,6 +88,6 @@ fn main() {
 
     let values = 1_000_000;
     let start = Instant::now();
-    let sum: u64 = pull(|y| (0..).for_each(|i: u64| y.yield_(i))).take(values).sum();
+    let sum: u64 = pull(|y| (0..u64::MAX).for_each(|i| y.yield_(i))).take(values).sum();
     println!("{values} values, sum {sum}: {:?}", start.elapsed());
 }
