@@ -20,7 +20,7 @@ use crate::sched::stats::Metrics;
 use crate::spawn::{go_on, spawn_on};
 use crate::stack::SizeClass;
 use crate::task::goroutine;
-use crate::util::opaque;
+use crate::util::{clock, opaque};
 
 /// Go's limit.
 const MAX_THREADS: usize = 10_000;
@@ -56,6 +56,7 @@ pub struct Builder {
     stack_size: Option<usize>,
     migrate: bool,
     chaos: Option<u64>,
+    start_paused: bool,
 }
 
 impl Builder {
@@ -126,6 +127,13 @@ impl Builder {
         self
     }
 
+    /// Whether the runtime's clock stands still from the beginning, as if
+    /// [`gort::time::pause`](crate::time::pause) had been called first. For tests.
+    pub fn start_paused(mut self, yes: bool) -> Builder {
+        self.start_paused = yes;
+        self
+    }
+
     /// Starts the runtime with its first worker; others are started when there is work for them.
     ///
     /// # Errors
@@ -157,6 +165,9 @@ impl Builder {
         let migrate = self.migrate;
         let config =
             Config { procs, max_threads, thread_name, abort_on_panic, stack_size, migrate, chaos };
+        let (migrate, start_paused) = (self.migrate, self.start_paused);
+        let config =
+            Config { procs, thread_name, abort_on_panic, stack_size, migrate, chaos, start_paused };
         let sched = Sched::start(config)?;
         Ok(Runtime { handle: Handle { sched }, grace: DROP_GRACE })
     }
@@ -342,8 +353,7 @@ impl Handle {
     /// As [`current`](Handle::current), or None.
     #[must_use]
     pub fn try_current() -> Option<Handle> {
-        let sched = m::current().map(|m| m.sched().arc()).or_else(entered)?;
-        Some(Handle { sched })
+        try_current().map(|sched| Handle { sched })
     }
 
     /// Starts a task there. See [`spawn`](crate::spawn).
@@ -444,9 +454,10 @@ fn entered() -> Option<Arc<Sched>> {
     ENTERED.try_with(|stack| stack.borrow().last().cloned()).ok().flatten()
 }
 
+static DEFAULT: OnceLock<Runtime> = OnceLock::new();
+
 /// The runtime of those who have not made one.
 fn default_runtime() -> &'static Arc<Sched> {
-    static DEFAULT: OnceLock<Runtime> = OnceLock::new();
     let start = || match Runtime::new() {
         Ok(runtime) => runtime,
         Err(error) => panic!("gort: cannot start the default runtime: {error}"),
@@ -462,9 +473,27 @@ pub(crate) fn aborts_on_panic() -> bool {
 /// Calls `f` with the current scheduler, or the default one.
 #[track_caller]
 pub(crate) fn with_current<R>(f: impl FnOnce(&Arc<Sched>) -> R) -> R {
-    match m::current().map(|m| m.sched().arc()).or_else(entered) {
+    match try_current() {
         Some(sched) => f(&sched),
         None => f(default_runtime()),
+    }
+}
+
+/// The current scheduler.
+pub(crate) fn try_current() -> Option<Arc<Sched>> {
+    m::current().map(|m| m.sched().arc()).or_else(entered)
+}
+
+/// The time of the current runtime, or of the default one.
+#[cold]
+pub(crate) fn now() -> u64 {
+    match m::current() {
+        Some(m) => m.sched().now(),
+        None => match (entered(), DEFAULT.get()) {
+            (Some(sched), _) => sched.now(),
+            (None, Some(default)) => default.handle.sched.now(),
+            (None, None) => clock::now(),
+        },
     }
 }
 

@@ -280,6 +280,11 @@ impl Lists {
         idle.copied().find(|other| std::ptr::eq(*other, m))
     }
 
+    /// Whether `m` sleeps as a worker without work does, or has no thread.
+    pub(super) fn is_idle(&self, m: &M) -> bool {
+        self.find_idle(m).is_some() || self.outside.iter().any(|other| std::ptr::eq(&**other, m))
+    }
+
     /// The first M that wants a P, if it is still idle.
     pub(super) fn next_wanting(&mut self, idle: &Idle) -> Option<&'static M> {
         let mut found = None;
@@ -313,5 +318,213 @@ impl Lists {
         self.ms.retain(|other| !std::ptr::eq(*other, m));
         self.locked.retain(|other| !std::ptr::eq(*other, m));
         self.ms.len() + self.locked.len() < before
+    #[cold]
+    fn wakep_slow(&self) {
+        // One producer wins; SeqCst: see README, SpinCount.
+        let word = &self.idle.counts;
+        let Ok(_) = word.fetch_update(Ordering::SeqCst, Ordering::Relaxed, |w| {
+            let free = w & MASK > 0 && (w / SPINNING) & MASK == 0 && w & CLOSING == 0;
+            free.then_some(w + SPINNING)
+        }) else {
+            return;
+        };
+        let mut lists = self.idle.lock();
+        // Under the lock that `start_closing` takes after it has set the bit: a thread that is
+        // started here is counted before the last one leaves.
+        let p = if self.is_closing() { None } else { self.take_p(&mut lists) };
+        match p {
+            Some(p) => self.startm(lists, p),
+            None => {
+                drop(lists);
+                self.idle.stop_spinning();
+            }
+        }
+    }
+
+    /// Takes an idle P.
+    pub(super) fn take_p(&self, lists: &mut Lists) -> Option<&'static P> {
+        let p = lists.ps.pop()?;
+        // SeqCst: see README, IdleCount.
+        self.idle.counts.fetch_sub(PROC, Ordering::SeqCst);
+        if lists.ps.len() + 1 == self.ps.len() {
+            self.sysmon.work_begins();
+        }
+        Some(p)
+    }
+
+    /// Finds an M to hold `p`, searching: one that sleeps, or the one in the netpoller, or a new
+    /// one. Go: startm.
+    fn startm(&self, mut lists: MutexGuard<'_, Lists>, p: &'static P) {
+        // With the last idle P goes the poller: those who run poll by themselves, and a sleeping
+        // one would only be woken to pass on what it found.
+        let prefer_poller = lists.ps.is_empty() && lists.poller.is_some();
+        if !prefer_poller && let Some(m) = lists.ms.pop() {
+            drop(lists);
+            give(m, p);
+            m.note.wake();
+        } else if let Some(m) = lists.poller.take() {
+            give(m, p);
+            drop(lists);
+            self.netpoll.break_();
+        } else {
+            lists.threads += 1;
+            let m = self.new_m(&mut lists);
+            drop(lists);
+            give(m, p);
+            if self.start_thread(m).is_err() {
+                self.thread_refused(m);
+            }
+        }
+    }
+
+    /// The system gives no more threads: the P stays idle, and those that run go on. The first
+    /// worker exists since `start`, so the work will be done.
+    #[cold]
+    fn thread_refused(&self, m: &'static M) {
+        self.idle.stop_spinning();
+        let mut lists = self.idle.lock();
+        lists.threads -= 1;
+        // Relaxed: no thread runs this M.
+        let p = m.nextp.swap(std::ptr::null_mut(), Ordering::Relaxed);
+        // SAFETY: Ps live as long as the scheduler.
+        if let Some(p) = unsafe { p.as_ref() } {
+            self.idle.enlist_p(&mut lists, p);
+        }
+        let last = lists.threads == 0;
+        drop(lists);
+        if last {
+            self.finish(); // everybody else has left meanwhile
+        }
+    }
+
+    /// Takes back the P of a thread that goes on without one. `outside`: it was counted only for
+    /// as long as it had it (`take_idle_p`).
+    pub(super) fn put_p(&self, p: &'static P, empty: bool, outside: bool) {
+        let mut lists = self.idle.lock();
+        if outside {
+            lists.threads -= 1;
+        }
+        if self.is_closing() {
+            let last = lists.threads == 0;
+            drop(lists);
+            if last {
+                self.finish();
+            }
+        } else if let Some(m) = lists.next_wanting(&self.idle) {
+            self.wake_with(lists, m, p);
+        } else if empty {
+            self.idle.enlist_p(&mut lists, p);
+            drop(lists);
+            fence(Ordering::SeqCst); // RetireFence: as in `rest`
+            if self.has_work() {
+                self.wakep();
+            }
+            // While every P was held, nobody watched the timers for others.
+            self.watch_timers();
+        } else {
+            // SeqCst: see README, SpinCount. The M that gets it counts as searching.
+            self.idle.counts.fetch_add(SPINNING, Ordering::SeqCst);
+            self.startm(lists, p);
+        }
+    }
+
+    /// `m` has got something that only it can run while it was idle: it needs a P. Go: the
+    /// "hand off our P to the locked M" of schedule.
+    #[cold]
+    pub(super) fn wake_home(&self, m: &M) {
+        let mut lists = self.idle.lock();
+        let Some(m) = lists.find_idle(m) else { return }; // it has been woken meanwhile
+        match self.take_p(&mut lists) {
+            Some(p) => self.wake_with(lists, m, p),
+            None => {
+                if !lists.wanting.iter().any(|other| std::ptr::eq(*other, m)) {
+                    lists.wanting.push(m);
+                    self.idle.counts.fetch_or(WANTED, Ordering::Relaxed); // Relaxed: a hint
+                }
+            }
+        }
+    }
+
+    /// Takes `m` out of the idle lists and gives it `p`.
+    pub(super) fn wake_with(&self, mut lists: MutexGuard<'_, Lists>, m: &'static M, p: &'static P) {
+        // SeqCst: see README, SpinCount. The M that gets it counts as searching.
+        self.idle.counts.fetch_add(SPINNING, Ordering::SeqCst);
+        give(m, p);
+        if lists.poller.is_some_and(|poller| std::ptr::eq(poller, m)) {
+            lists.poller = None;
+            drop(lists);
+            self.netpoll.break_();
+        } else {
+            lists.ms.retain(|other| !std::ptr::eq(*other, m));
+            drop(lists);
+            m.note.wake();
+        }
+    }
+
+    fn new_m(&self, lists: &mut Lists) -> &'static M {
+        let m = Arc::new(M::new(lists.all.len() as u32, self));
+        lists.all.push(m);
+        // SAFETY: the list keeps it as long as the scheduler lives.
+        unsafe { &*Arc::as_ptr(lists.all.last().expect("just pushed")) }
+    }
+
+    /// The first worker: it goes to sleep in the netpoller.
+    pub(super) fn start_first(&self) -> std::io::Result<()> {
+        let mut lists = self.idle.lock();
+        for p in self.ps.iter().rev() {
+            // SAFETY: the Ps live as long as the scheduler.
+            lists.ps.push(unsafe { &*std::ptr::from_ref(p) });
+        }
+        // Relaxed: no other thread knows this scheduler yet.
+        self.idle.counts.fetch_add(PROC * self.ps.len() as u64, Ordering::Relaxed);
+        lists.threads += 1;
+        let m = self.new_m(&mut lists);
+        drop(lists);
+        self.start_thread(m).inspect_err(|_| {
+            self.idle.thread_ends();
+        })
+    }
+
+    /// Wakes everybody to see that the runtime ends.
+    pub(super) fn start_closing(&self) {
+        // SeqCst: pairs with the re-check after SleepFence.
+        self.idle.counts.fetch_or(CLOSING, Ordering::SeqCst);
+        let ms = std::mem::take(&mut self.idle.lock().ms);
+        for m in ms {
+            m.note.wake();
+        }
+        self.netpoll.break_();
+        self.idle.end_backoff_early();
+    }
+
+    /// An idle P for a thread that comes from outside, without searching. Until it gives it back
+    /// the thread counts as one that must leave before the runtime can end.
+    pub(super) fn take_idle_p(&self) -> Option<&'static P> {
+        // Relaxed: a look that spares the lock.
+        if self.idle.counts().procs == 0 {
+            return None;
+        }
+        let mut lists = self.idle.lock();
+        if self.is_closing() {
+            return None;
+        }
+        let p = self.take_p(&mut lists)?;
+        lists.threads += 1;
+        Some(p)
+    }
+
+    /// An M for a thread from outside; given back with `put_outside_m`.
+    pub(super) fn take_outside_m(&self) -> Arc<M> {
+        let mut lists = self.idle.lock();
+        if let Some(m) = lists.outside.pop() {
+            return m;
+        }
+        self.new_m(&mut lists);
+        lists.all.last().expect("just made").clone()
+    }
+
+    pub(super) fn put_outside_m(&self, m: Arc<M>) {
+        self.idle.lock().outside.push(m);
+        self.watch_quiet();
     }
 }

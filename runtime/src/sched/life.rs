@@ -32,6 +32,8 @@ use super::idle::Idle;
 use super::m::M;
 use super::outside::NewG;
 use super::ps::Ps;
+use super::p::P;
+use super::paused::Clock;
 use super::runq::Global;
 use super::sites::Sites;
 use super::stats::Counters;
@@ -58,6 +60,8 @@ pub(crate) struct Config {
     pub(crate) migrate: bool,
     /// Whether dispatches are shaken, and the seed for it.
     pub(crate) chaos: Option<u64>,
+    /// Whether its clock stands still from the beginning.
+    pub(crate) start_paused: bool,
 }
 
 /// One scheduler: the Ps, what they share, and who is idle. Go: schedt.
@@ -72,6 +76,7 @@ pub(crate) struct Sched {
     pub(super) sites: Sites,
     /// Ms that are locked to a goroutine.
     pub(super) locked: AtomicUsize,
+    pub(super) clock: Clock,
     pub(super) ids: AtomicU64,
     pub(super) outside: Counters,
     /// The names of those Gs that have one, by id.
@@ -102,6 +107,8 @@ impl Sched {
             handoffs: Handoffs::default(),
             sites: Sites::default(),
             locked: AtomicUsize::new(0),
+            sysmon: Sysmon::default(),
+            clock: Clock::new(config.start_paused),
             ids: AtomicU64::new(1),
             outside: Counters::default(),
             names: Mutex::default(),
@@ -283,6 +290,11 @@ impl Sched {
     pub(super) fn dispatches(&self) -> u64 {
         // Relaxed: statistics.
         self.ps.iter().map(|p| p.counters.dispatches.load(Ordering::Relaxed)).sum()
+    }
+
+    /// Whether a timer should have fired.
+    pub(super) fn is_due(&self) -> bool {
+        self.earliest_timer().is_some_and(|when| when <= self.now())
     }
 
     /// The earliest deadline of all Ps.

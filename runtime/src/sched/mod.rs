@@ -13,6 +13,8 @@
 //! | `residents` | what lives on one thread |
 //! | `ps` | how many Ps there are |
 //! | `timers` | the timer heaps |
+//! | `idle`, `rest`, `steal` | who wakes whom, who sleeps, what a search pays |
+//! | `timers`, `paused` | the timer heaps; the test clock |
 //! | `sysmon` | the watchman |
 //! | `life` | start and end of a scheduler |
 //! | `outside` | threads that are not workers: spawn, `block_on` |
@@ -45,6 +47,7 @@ mod p;
 pub(crate) mod preempt;
 #[cfg(not(loom))]
 pub(crate) mod ps;
+pub(crate) mod paused;
 #[cfg(not(loom))]
 pub(crate) mod ready;
 #[cfg(not(loom))]

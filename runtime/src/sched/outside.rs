@@ -123,10 +123,10 @@ impl Sched {
         let here = m::current().filter(|m| std::ptr::eq(m.sched(), self)).and_then(M::p);
         let timers = here.map_or_else(|| self.some_timers(), |p| p.timers);
         let (id, first) = timers.arm(when, waker)?;
-        if first {
+        if first || self.is_paused() {
             fence(Ordering::SeqCst); // TimerFence: armed before the look at who is idle
             if self.idle.counts().procs > 0 {
-                self.netpoll.wake_at(clock::instant(when));
+                self.watch_timers();
             }
         }
         Ok((timers, id))
@@ -144,7 +144,7 @@ impl Sched {
     /// Runs the due timers of all Ps. True if there were any.
     pub(super) fn run_all_timers(&self, m: &M) -> bool {
         let Some(earliest) = self.earliest_timer() else { return false };
-        let now = clock::now();
+        let now = self.now();
         if earliest > now {
             return false;
         }
@@ -287,7 +287,7 @@ impl M {
                 Poll::Pending if self.sched().is_closing() => {
                     self.poll_while_closing(&root.sleeper)
                 }
-                Poll::Pending => root.sleeper.sleep(),
+                Poll::Pending => self.doze(&root.sleeper),
             }
         }
     }
@@ -412,7 +412,7 @@ impl M {
             }
             // What somebody is just waking arrives in a moment.
             while !self.run_residents() && !self.locals.borrow().is_empty() {
-                self.sleeper().sleep();
+                self.doze(&self.sleeper());
             }
         }
     }

@@ -170,6 +170,13 @@ impl P {
         !self.owner.load(Ordering::Relaxed).is_null()
     }
 
+    /// Whether some M holds it and runs user code: a hint.
+    pub(super) fn is_in_user_code(&self) -> bool {
+        // SAFETY: Ms live as long as the scheduler. Acquire: pairs with `acquirep`.
+        let owner = unsafe { self.owner.load(Ordering::Acquire).as_ref() };
+        owner.is_some_and(M::is_in_user_code)
+    }
+
     /// Queues a woken joiner here from another P. The caller then wakes as for
     /// a foreign submit (`Sched::wakep_foreign`), for this P may just be going idle.
     pub(super) fn push_inbox(&self, g: Runnable) {

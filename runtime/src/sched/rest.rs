@@ -7,8 +7,8 @@ use gort_netpoll::Blocker;
 
 use super::idle::SPINNING;
 use super::m::M;
+use super::paused::Quiet;
 use super::stats::bump;
-use crate::util::clock;
 
 /// What a burst of blocking calls has started ends after so long. Half of tokio's time: a thread
 /// costs 20 us to start.
@@ -86,6 +86,9 @@ impl M {
         }
         while !self.take_nextp() && !self.has_nextg() {
             if sched.idle.counts().is_closing() || self.ends.get() {
+        sched.watch_timers();
+        while !self.take_nextp() {
+            if sched.idle.counts().is_closing() {
                 return;
             }
             if !self.is_spare.get() {
@@ -111,8 +114,8 @@ impl M {
         loop {
             // While every P is held, their owners look after the timers.
             let timed = sched.idle.counts().procs > 0;
-            let until = if timed { sched.earliest_timer() } else { None };
-            blocker.prepare(until.map(clock::instant));
+            let until = if timed { sched.earliest_real() } else { None };
+            blocker.prepare(until.map(|when| sched.clock.real(when)));
             fence(Ordering::SeqCst); // SleepFence: pairs with RetireFence and TimerFence
             let counts = sched.idle.counts();
             if counts.is_closing() {
@@ -121,13 +124,23 @@ impl M {
             }
             // A timer came before the announcement, or a P went idle: these are ours to watch now.
             let earlier = |when: u64| until.is_none_or(|until| when < until);
-            if counts.procs > 0 && sched.earliest_timer().is_some_and(earlier) {
+            if counts.procs > 0 && sched.earliest_real().is_some_and(earlier) {
                 continue;
             }
             // Acquire: pairs with `give`, whose `break_` may have come before `prepare`.
             if !self.nextp.load(Ordering::Acquire).is_null() {
                 self.take_nextp();
                 break;
+            }
+            if sched.clock.is_paused() {
+                match self.move_time(&mut ready) {
+                    Quiet::Yes => break,
+                    Quiet::Unclear => {
+                        std::thread::yield_now();
+                        continue;
+                    }
+                    Quiet::No => {}
+                }
             }
             // Errors of epoll_wait other than EINTR mean a broken descriptor: nothing to wait for.
             let polled = blocker.block(&mut |waker| ready.push(waker));
@@ -149,8 +162,7 @@ impl M {
             drop(lists);
             return self.take_nextp();
         };
-        let due = sched.earliest_timer().is_some_and(|when| when <= clock::now());
-        if any_ready || due {
+        if any_ready || sched.is_due() {
             if let Some(p) = sched.take_p(&mut lists) {
                 self.acquirep(p);
                 return true;

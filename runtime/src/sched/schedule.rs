@@ -316,6 +316,7 @@ impl M {
     fn fair_slow(&self, p: &P) -> Option<Runnable> {
         let sched = self.sched();
         self.poll_once(p);
+        self.advance_under_load();
         // SAFETY: this M holds the P, inside the core.
         let local = unsafe { p.local() };
         p.drain_inbox(local);
@@ -378,6 +379,6 @@ impl M {
         let slow = now - local.clock_at > CLOCK_SLOW;
         local.clock_in = if slow { 0 } else { CLOCK_TICK };
         local.clock_at = now;
-        p.timers.fire(now, |waker| self.ready_waker(waker));
+        p.timers.fire(self.sched().clock.at(|| now), |waker| self.ready_waker(waker));
     }
 }

@@ -125,6 +125,21 @@ pub struct ProcMetrics {
 }
 
 impl Sched {
+    fn sum(&self, counter: impl Fn(&Counters) -> &AtomicU64) -> u64 {
+        let ps: u64 = self.ps.iter().map(|p| read(counter(&p.counters))).sum();
+        ps + read(counter(&self.outside))
+    }
+
+    fn ended(&self, kind: usize) -> u64 {
+        self.sum(|c| &c.ends[kind])
+    }
+
+    /// Gs that have been created and have not ended.
+    pub(super) fn live(&self) -> usize {
+        let live = |kind| self.sum(|c| &c.spawns[kind]).saturating_sub(self.ended(kind));
+        (live(0) + live(1)) as usize
+    }
+
     /// A snapshot; blocks nobody but an M that goes idle, for a moment.
     pub(crate) fn metrics(&self) -> Metrics {
         let per_proc: Vec<ProcMetrics> =
@@ -135,6 +150,9 @@ impl Sched {
         };
         let spawned = [0, 1].map(|kind| sum(|c| &c.spawns, kind));
         let live = |kind: usize| spawned[kind].saturating_sub(sum(|c| &c.ends, kind)) as usize;
+        let per_proc: Vec<ProcMetrics> = self.ps.iter().map(proc_metrics).collect();
+        let spawned = [0, 1].map(|kind| self.sum(|c| &c.spawns[kind]));
+        let live = |kind: usize| spawned[kind].saturating_sub(self.ended(kind)) as usize;
         let idle = self.idle.counts();
         Metrics {
             procs: self.ps.procs(),

@@ -275,10 +275,6 @@ impl Sched {
         self.has_work() || self.has_hidden_work() || self.is_due() || !self.idle.has_poller()
     }
 
-    fn is_due(&self) -> bool {
-        self.earliest_timer().is_some_and(|when| when <= clock::now())
-    }
-
     fn has_hidden_work(&self) -> bool {
         // Relaxed: a hint.
         self.ps.iter().any(|p| p.counters.hidden.load(Ordering::Relaxed) > 0)

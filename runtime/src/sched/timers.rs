@@ -205,6 +205,17 @@ impl Timers {
         waker.is_some()
     }
 
+    /// Makes the earliest deadline that of a timer that has not been stopped.
+    pub(crate) fn prune(&self) {
+        self.with(|heap| {
+            while heap.entries.first().is_some_and(|e| heap.is_zombie(*e)) {
+                heap.pop_first();
+                heap.zombies -= 1;
+            }
+            self.publish(heap);
+        });
+    }
+
     /// Takes out the wakers of timers that are due at `now`, a batch at a time, and passes them to
     /// `wake` in the order of their deadlines. True if there were any.
     pub(crate) fn fire(&self, now: u64, mut wake: impl FnMut(Waker)) -> bool {

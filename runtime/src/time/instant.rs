@@ -4,6 +4,8 @@ use std::fmt;
 use std::ops::{Add, AddAssign, Sub, SubAssign};
 use std::time::Duration;
 
+use crate::rt;
+use crate::sched::paused::is_tested;
 use crate::util::clock;
 
 /// A point in time, as [`std::time::Instant`], in 8 bytes.
@@ -20,10 +22,14 @@ fn nanos(d: Duration) -> u64 {
 }
 
 impl Instant {
-    /// Now.
+    /// Now; on a [paused](super::pause) clock, if that is the one of the current runtime.
     #[must_use]
     pub fn now() -> Instant {
-        Instant { nanos: clock::now() }
+        Instant { nanos: if is_tested() { rt::now() } else { clock::now() } }
+    }
+
+    pub(crate) fn from_nanos(nanos: u64) -> Instant {
+        Instant { nanos }
     }
 
     pub(crate) fn nanos(self) -> u64 {

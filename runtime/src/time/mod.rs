@@ -8,11 +8,13 @@
 
 mod instant;
 mod interval;
+mod pause;
 mod sleep;
 mod timeout;
 
 pub use instant::Instant;
 pub use interval::{Interval, interval, interval_at};
+pub use pause::{advance, pause, resume, settle};
 pub use sleep::{Sleep, sleep, sleep_until};
 pub use std::time::Duration;
 pub use timeout::{Elapsed, Timeout, timeout, timeout_at};
