@@ -11,6 +11,7 @@ mod interval;
 mod pause;
 mod sleep;
 mod timeout;
+mod timer;
 
 pub use instant::Instant;
 pub use interval::{Interval, interval, interval_at};
@@ -18,3 +19,4 @@ pub use pause::{advance, pause, resume, settle};
 pub use sleep::{Sleep, sleep, sleep_until};
 pub use std::time::Duration;
 pub use timeout::{Elapsed, Timeout, timeout, timeout_at};
+pub use timer::{Fired, Timer, after_func};
