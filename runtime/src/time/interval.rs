@@ -38,12 +38,18 @@ pub fn interval(period: Duration) -> Interval {
 /// If `period` is zero.
 #[track_caller]
 pub fn interval_at(first: impl Into<Instant>, period: Duration) -> Interval {
+    Interval { sleep: sleep_until(first), period: checked(period) }
+}
+
+#[track_caller]
+fn checked(period: Duration) -> Duration {
     assert!(!period.is_zero(), "the period of an interval must not be zero");
-    Interval { sleep: sleep_until(first), period }
+    period
 }
 
 /// See [`interval`]. Also a [`Stream`] that never ends.
 #[derive(Debug)]
+#[must_use = "an interval does nothing unless its ticks are awaited"]
 pub struct Interval {
     sleep: Sleep,
     period: Duration,
@@ -60,15 +66,42 @@ impl Interval {
     pub fn poll_tick(&mut self, cx: &mut Context<'_>) -> Poll<Instant> {
         std::task::ready!(Pin::new(&mut self.sleep).poll(cx));
         let due = self.sleep.deadline();
-        let late = due.elapsed().as_nanos() / self.period.as_nanos();
-        let missed = self.period.saturating_mul(u32::try_from(late).unwrap_or(u32::MAX));
+        let period = self.period.as_nanos();
+        let missed = due.elapsed().as_nanos() / period * period;
+        let missed = Duration::from_nanos(u64::try_from(missed).unwrap_or(u64::MAX));
         self.sleep.reset(due + missed + self.period);
         Poll::Ready(due)
     }
 
     /// Starts anew: the next tick is one period from now.
     pub fn reset(&mut self) {
-        self.sleep.reset(Instant::now() + self.period);
+        self.reset_after(self.period);
+    }
+
+    /// The next tick is now.
+    pub fn reset_immediately(&mut self) {
+        self.reset_after(Duration::ZERO);
+    }
+
+    /// The next tick is `after` from now, the others at the period from there.
+    pub fn reset_after(&mut self, after: Duration) {
+        self.reset_at(Instant::now() + after);
+    }
+
+    /// The next tick is at `next`, the others at the period from there.
+    pub fn reset_at(&mut self, next: impl Into<Instant>) {
+        self.sleep.reset(next);
+    }
+
+    /// Starts anew with another period: the next tick is one such period from now. Go:
+    /// `Ticker.Reset`.
+    ///
+    /// # Panics
+    /// If `period` is zero.
+    #[track_caller]
+    pub fn set_period(&mut self, period: Duration) {
+        self.period = checked(period);
+        self.reset();
     }
 
     /// The time between two ticks.
