@@ -6,9 +6,10 @@
 use proc_macro2::Ident;
 use syn::ext::IdentExt;
 use syn::parse::{Parse, ParseStream};
-use syn::{Error, LitInt, LitStr, Path, Result, Token, parenthesized, parse_quote, token};
+use syn::{Error, LitBool, LitInt, LitStr, Path, Result, Token, parenthesized, parse_quote, token};
 
-const KNOWN: &str = "`procs`, `worker_threads`, `stack_size`, `unsafe(migrate)`, `crate`";
+const KNOWN: &str = "`procs`, `worker_threads`, `stack_size`, `start_paused`, `unsafe(migrate)`, \
+                     `crate`";
 
 /// What the attribute asks for.
 pub(crate) struct Args {
@@ -16,6 +17,8 @@ pub(crate) struct Args {
     pub(crate) procs: Option<usize>,
     /// The number for `Builder::stack_size`, with the name it was given under.
     pub(crate) stack_size: Option<(Ident, usize)>,
+    /// The value for `Builder::start_paused`.
+    pub(crate) start_paused: Option<bool>,
     /// The word in `unsafe(migrate)`.
     pub(crate) migrate: Option<Ident>,
     /// The path of the `gort` crate.
@@ -24,7 +27,13 @@ pub(crate) struct Args {
 
 impl Default for Args {
     fn default() -> Self {
-        Args { procs: None, stack_size: None, migrate: None, gort: parse_quote!(::gort) }
+        Args {
+            procs: None,
+            stack_size: None,
+            start_paused: None,
+            migrate: None,
+            gort: parse_quote!(::gort),
+        }
     }
 }
 
@@ -71,6 +80,14 @@ impl Args {
                 value_follows(&name, "65536", input)?;
                 let (_, bytes) = parse_integer(&name, "65536", input)?;
                 self.stack_size = Some((name, bytes));
+            }
+            "start_paused" => {
+                once(&name, "start_paused", seen)?;
+                value_follows(&name, "true", input)?;
+                let value = input
+                    .parse::<LitBool>()
+                    .map_err(|e| Error::new(e.span(), "`start_paused` takes `true` or `false`"))?;
+                self.start_paused = Some(value.value);
             }
             "unsafe" => {
                 once(&name, "unsafe(migrate)", seen)?;

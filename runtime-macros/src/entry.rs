@@ -228,7 +228,8 @@ fn runtime(entry: Entry, args: &Args) -> TokenStream {
     let gort = &args.gort;
     let procs = args.procs.map(|n| quote!(.procs(#n)));
     let stack_size = args.stack_size.as_ref().map(|(_, bytes)| quote!(.stack_size(#bytes)));
-    let mut builder = quote!(#gort::Builder::new() #procs #stack_size);
+    let start_paused = args.start_paused.map(|yes| quote!(.start_paused(#yes)));
+    let mut builder = quote!(#gort::Builder::new() #procs #stack_size #start_paused);
     if let Some(migrate) = &args.migrate {
         // It stands at the user's own word, so that the lint `unsafe_code` sees it. At the
         // keyword, clippy would ask for a comment in a body that the user has not written.

@@ -46,6 +46,7 @@ use proc_macro::TokenStream;
 /// | `procs` | integer literal, at least 1 | how many tasks run at the same time; without it, the default of `gort::Builder` |
 /// | `worker_threads` | the same | another name of `procs`, as in tokio |
 /// | `stack_size` | integer literal, bytes | the size of goroutine stacks, that of the body included, as `gort::Builder::stack_size` takes it; on a plain `fn` only |
+/// | `start_paused` | `true` or `false` | whether the clock of the runtime stands still at first, as `gort::Builder::start_paused` says. For tests |
 /// | `unsafe(migrate)` | | goroutines may move between threads, under the contract of `gort::Builder::migrate_goroutines`. The lint `unsafe_code` counts it as an `unsafe` block |
 /// | `crate` | path, bare or in quotes | where to find `gort`; without it `::gort`. For crates that rename or re-export it |
 ///
@@ -116,7 +117,7 @@ pub fn main(args: TokenStream, item: TokenStream) -> TokenStream {
 ///
 /// # Arguments
 ///
-/// `procs`, `worker_threads`, `stack_size`, `unsafe(migrate)` and `crate`, as for
+/// `procs`, `worker_threads`, `stack_size`, `start_paused`, `unsafe(migrate)` and `crate`, as for
 /// [`main`](macro@main#arguments).
 ///
 /// # Examples

@@ -1,5 +1,5 @@
 #[gort::main(procs = 2, threads = 4)]
 async fn main() {}
 
-#[gort::test(start_paused = true)]
+#[gort::test(paused = true)]
 fn paused() {}

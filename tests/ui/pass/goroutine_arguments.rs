@@ -5,5 +5,5 @@ fn main() {
 }
 
 // SAFETY: as for `main`.
-#[gort::main(unsafe(migrate),)]
+#[gort::main(unsafe(migrate), start_paused = true,)]
 async fn future() {}
