@@ -1,6 +1,8 @@
 //! Sleeps, timeouts, intervals. After Go's `time/sleep_test.go` and `time/tick_test.go` (tests
-//! with a `Test` name in their first line); left out: what is about channels, `AfterFunc`, the
-//! zero `Timer` and the garbage collector.
+//! with a `Test` name in their first line), for tasks, goroutines and plain threads. Timers and
+//! `AfterFunc` are in `time_timer.rs`; left out: what is about channels and the garbage collector.
+
+mod time_kinds;
 
 use std::future::{pending, ready};
 use std::pin::pin;
@@ -13,14 +15,13 @@ use std::time::{Duration, Instant as StdInstant};
 use futures::StreamExt;
 use futures::future::{FutureExt, join_all};
 use gort::time::{Instant, interval, interval_at, sleep, sleep_until, timeout, timeout_at};
-use gort_tests::{BOUND, CountWaker, Rng, eventually, for_procs, for_procs_async, until};
-
-const MS: Duration = Duration::from_millis(1);
+use gort_tests::{BOUND, CountWaker, Rng, eventually, for_procs, until};
+use time_kinds::{MS, running};
 
 /// Go: TestSleep.
 #[test]
 fn sleep_lasts_long_enough() {
-    for_procs_async(|| async {
+    running(|_| async {
         for micros in [1, 10, 100, 999, 1000, 1001, 5000, 20_000] {
             let limit = Duration::from_micros(micros);
             let start = StdInstant::now();
@@ -33,10 +34,10 @@ fn sleep_lasts_long_enough() {
 /// Go: TestSleepZeroDeadlock.
 #[test]
 fn sleep_of_zero_is_ready_at_once_and_harms_nobody() {
-    for_procs_async(|| async {
+    running(|kind| async move {
         assert!(sleep(Duration::ZERO).now_or_never().is_some());
         let tasks = (0..4).map(|_| {
-            gort::spawn(async {
+            kind.start(async {
                 for i in 0..1000 {
                     sleep(Duration::ZERO).await;
                     sleep(Duration::from_nanos(i % 3)).await;
@@ -49,7 +50,7 @@ fn sleep_of_zero_is_ready_at_once_and_harms_nobody() {
 
 #[test]
 fn a_deadline_in_the_past_is_ready() {
-    for_procs_async(|| async {
+    running(|_| async {
         let before = Instant::now();
         gort::yield_now().await;
         sleep_until(before).await;
@@ -60,7 +61,7 @@ fn a_deadline_in_the_past_is_ready() {
 /// Go: TestOverflowSleep.
 #[test]
 fn the_longest_durations_do_not_overflow() {
-    for_procs_async(|| async {
+    running(|_| async {
         let far = [Duration::MAX, Duration::from_secs(u64::MAX), Duration::from_nanos(u64::MAX)];
         let long: Vec<_> =
             far.into_iter().map(|far| gort::spawn(async move { sleep(far).await })).collect();
@@ -110,7 +111,7 @@ fn sleeps_end_in_the_order_of_their_deadlines() {
 /// Go: TestTimerModifiedEarlier, TestAdjustTimers.
 #[test]
 fn reset_moves_a_deadline_both_ways() {
-    for_procs_async(|| async {
+    running(|_| async {
         let start = StdInstant::now();
         let mut moved = sleep(Duration::from_secs(1000));
         assert!((&mut moved).now_or_never().is_none());
@@ -169,9 +170,9 @@ fn a_dropped_sleep_wakes_nobody() {
 /// Go: TestLongAdjustTimers: thousands of sleepers do not make a short sleep slow.
 #[test]
 fn long_sleeps_do_not_slow_short_ones() {
-    for_procs_async(|| async {
+    running(|kind| async move {
         let sleepers: Vec<_> =
-            (0..5000).map(|_| gort::spawn(sleep(Duration::from_secs(1000)))).collect();
+            (0..5000).map(|_| kind.start(sleep(Duration::from_secs(1000)))).collect();
         for _ in 0..20 {
             assert!(timeout(Duration::from_secs(900), sleep(MS)).await.is_ok());
         }
@@ -185,7 +186,7 @@ fn long_sleeps_do_not_slow_short_ones() {
 /// Go: TestTimerFairness: a timer fires though two tasks keep each P busy (N27).
 #[test]
 fn a_timer_fires_beside_busy_tasks() {
-    for_procs_async(|| async {
+    running(|_| async {
         let stop = Arc::new(AtomicBool::new(false));
         let hogs: Vec<_> = (0..8)
             .map(|_| {
@@ -208,7 +209,7 @@ fn a_timer_fires_beside_busy_tasks() {
 /// As above, with tasks that are long polls.
 #[test]
 fn a_timer_fires_beside_long_polls() {
-    for_procs_async(|| async {
+    running(|_| async {
         let stop = Arc::new(AtomicBool::new(false));
         for _ in 0..8 {
             let stop = stop.clone();
@@ -304,7 +305,7 @@ fn an_earlier_timer_shortens_the_wait() {
 /// Go: TestTicker.
 #[test]
 fn an_interval_ticks_at_multiples_of_its_period() {
-    for_procs_async(|| async {
+    running(|_| async {
         let start = Instant::now();
         let mut ticks = interval(2 * MS);
         assert_eq!(ticks.period(), 2 * MS);
@@ -324,7 +325,7 @@ fn an_interval_ticks_at_multiples_of_its_period() {
 /// Ticks that nobody took are dropped (N23).
 #[test]
 fn an_interval_drops_what_it_missed() {
-    for_procs_async(|| async {
+    running(|_| async {
         let mut ticks = interval(MS);
         let first = ticks.tick().await;
         thread::sleep(10 * MS); // the poll is late, on purpose
@@ -337,7 +338,7 @@ fn an_interval_drops_what_it_missed() {
 
 #[test]
 fn an_interval_is_a_stream_and_can_be_reset() {
-    for_procs_async(|| async {
+    running(|_| async {
         let begin = Instant::now() + MS;
         let mut ticks = interval_at(begin, MS);
         assert_eq!(ticks.next().await, Some(begin));
@@ -356,12 +357,29 @@ fn an_interval_of_zero_panics() {
     let _ = interval(Duration::ZERO);
 }
 
+/// Go: TestTickerResetLtZeroDuration.
+#[test]
+#[should_panic(expected = "period")]
+fn a_period_of_zero_panics() {
+    interval(MS).set_period(Duration::ZERO);
+}
+
+/// Go: TestTeardown.
+#[test]
+fn an_interval_is_dropped_after_a_tick() {
+    running(|_| async {
+        for _ in 0..3 {
+            interval(MS).tick().await;
+        }
+    });
+}
+
 /// Go: TestTickerStress, TestMultiWakeupTicker.
 #[test]
 fn many_intervals() {
-    for_procs_async(|| async {
+    running(|kind| async move {
         let tasks = (1..50).map(|i| {
-            gort::spawn(async move {
+            kind.start(async move {
                 let mut ticks = interval(Duration::from_micros(50 * i));
                 for _ in 0..20 {
                     ticks.tick().await;
@@ -374,7 +392,7 @@ fn many_intervals() {
 
 #[test]
 fn timeout_gives_the_output_or_elapsed() {
-    for_procs_async(|| async {
+    running(|_| async {
         assert_eq!(timeout(MS, ready(3)).await, Ok(3));
         assert_eq!(timeout(Duration::ZERO, ready(3)).await, Ok(3), "the future goes first");
         assert!(timeout(Duration::ZERO, pending::<()>()).await.is_err());
@@ -398,7 +416,7 @@ fn timeout_gives_the_output_or_elapsed() {
 
 #[test]
 fn timeout_drops_its_future_with_itself_and_no_earlier() {
-    for_procs_async(|| async {
+    running(|_| async {
         let alive = Arc::new(());
         let theirs = alive.clone();
         let mut limited = Box::pin(timeout(MS, async move {
@@ -414,7 +432,7 @@ fn timeout_drops_its_future_with_itself_and_no_earlier() {
 
 #[test]
 fn timeout_of_a_join_handle() {
-    for_procs_async(|| async {
+    running(|_| async {
         let task = gort::spawn(async {
             sleep(MS).await;
             9
@@ -427,9 +445,9 @@ fn timeout_of_a_join_handle() {
 /// Go: TestTimerStopStress. S45: none is lost.
 #[test]
 fn tiny_sleeps_are_never_lost() {
-    for_procs_async(|| async {
+    running(|kind| async move {
         let tasks = (0..8).map(|i| {
-            gort::spawn(async move {
+            kind.start(async move {
                 for n in 0..1000 {
                     sleep(Duration::from_nanos(1 + (n * i) % 2000)).await;
                 }
@@ -442,9 +460,9 @@ fn tiny_sleeps_are_never_lost() {
 #[test]
 fn sleeps_that_are_cancelled_reset_and_fired_at_random() {
     let mut rng = Rng::from_env();
-    let seeds: Vec<_> = (0..3).map(|_| rng.split()).collect();
+    let seeds: Vec<_> = (0..12).map(|_| rng.split()).collect();
     let seeds = Mutex::new(seeds);
-    for_procs_async(|| {
+    running(|_| {
         let mut rng = seeds.lock().unwrap().pop().unwrap();
         async move {
             let tasks: Vec<_> = (0..20)
@@ -517,7 +535,7 @@ fn instants_convert_and_compute() {
 
 #[test]
 fn many_sleepers_all_wake() {
-    for_procs_async(|| async {
+    running(|_| async {
         let woken = Arc::new(AtomicUsize::new(0));
         for i in 0..10_000u64 {
             let woken = woken.clone();

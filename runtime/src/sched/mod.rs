@@ -48,6 +48,8 @@ pub(crate) mod preempt;
 #[cfg(not(loom))]
 pub(crate) mod ps;
 pub(crate) mod paused;
+#[cfg(all(test, loom))]
+mod paused_model;
 #[cfg(not(loom))]
 pub(crate) mod ready;
 #[cfg(not(loom))]
