@@ -170,11 +170,15 @@ impl P {
         !self.owner.load(Ordering::Relaxed).is_null()
     }
 
-    /// Whether some M holds it and runs user code: a hint.
-    pub(super) fn is_in_user_code(&self) -> bool {
+    /// Whether whoever holds it is inside the core, and nothing is queued here: a hint.
+    pub(super) fn seems_to_search(&self) -> bool {
         // SAFETY: Ms live as long as the scheduler. Acquire: pairs with `acquirep`.
         let owner = unsafe { self.owner.load(Ordering::Acquire).as_ref() };
-        owner.is_some_and(M::is_in_user_code)
+        let hidden = self.counters.hidden.load(Ordering::Relaxed); // Relaxed: a hint
+        !owner.is_some_and(M::is_in_user_code)
+            && hidden == 0
+            && self.stealers.is_empty()
+            && self.inbox_is_empty()
     }
 
     /// Queues a woken joiner here from another P. The caller then wakes as for

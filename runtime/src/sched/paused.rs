@@ -373,10 +373,15 @@ impl M {
     fn all_have_had_turns(&self, change: &Change) -> bool {
         let Some(mine) = self.p() else { return false };
         let load = LOAD + 4 * self.sched().live() as u64;
+        let mut searching = self.sched().idle.counts().spinning;
         self.sched().ps.iter().zip(&change.dispatches).all(|(p, since)| {
             // Relaxed: statistics, whose reader can wait.
-            p.counters.dispatches.load(Ordering::Relaxed) - since >= load
-                || p.id != mine.id && !p.is_in_user_code()
+            if p.counters.dispatches.load(Ordering::Relaxed) - since >= load || !p.is_held() {
+                return true;
+            }
+            let rests = searching > 0 && p.id != mine.id && p.seems_to_search();
+            searching = searching.saturating_sub(1);
+            rests
         })
     }
 }
