@@ -10,6 +10,7 @@ import (
 	"runtime"
 	"sort"
 	"strconv"
+	"sync"
 	"syscall"
 	"time"
 )
@@ -54,6 +55,12 @@ var workloads = map[string]func(setup){
 	"pull_next":               perOp(5_000_000, pullNext),
 	"pull_life":               perOp(500_000, pullLife),
 	"idle":                    idle,
+	"stall_spin":              stallWith(func(*sync.Mutex) { spin(stalls) }),
+	"stall_sleep":             stallWith(func(*sync.Mutex) { block(stalls) }),
+	"stall_mutex":             stallWith(func(lock *sync.Mutex) { lock.Lock(); lock.Unlock() }),
+	"ask":                     ask,
+	"site_25":                 site(25),
+	"site_100":                site(100),
 	"echo":                    echo,
 }
 

@@ -4,6 +4,9 @@
 //! stacks have each peer's default size, and adapters add a newtype and no state. Go's goroutines are measured by the same
 //! twins as in the other rows (`go/`): they have no other kind of task.
 
+use std::net::SocketAddr;
+use std::time::Duration;
+
 mod gort;
 mod may;
 
@@ -33,6 +36,10 @@ pub trait Co: 'static {
     /// Runs `root` as a coroutine on a fresh runtime with `procs` workers.
     fn run<T: Send + 'static>(procs: usize, root: impl FnOnce() -> T + Send + 'static) -> T;
 
+    /// Starts a runtime with `procs` workers and calls `f` on the present thread, which may [`go`](Co::go) and
+    /// [`join`](Co::join) as if it were a coroutine.
+    fn with<T>(procs: usize, f: impl FnOnce() -> T) -> T;
+
     /// Starts a coroutine from inside another.
     fn go<T: Send + 'static>(f: impl FnOnce() -> T + Send + 'static) -> Self::JoinHandle<T>;
 
@@ -41,6 +48,15 @@ pub trait Co: 'static {
 
     /// Gives the other runnable coroutines their turn.
     fn yield_now();
+
+    /// Waits for `duration`.
+    fn sleep(duration: Duration);
+
+    /// Listens on a free port of the loopback interface, tells `announce` which, and echoes one connection to its end.
+    fn echo_one(announce: impl FnOnce(SocketAddr));
+
+    /// Calls `tick` every millisecond until it gives `false`, in a task beside the coroutines, where the runtime has those.
+    fn tick_in_task(_tick: impl FnMut() -> bool + Send + 'static) {}
 
     /// Waits until the gate is open.
     fn pass(gate: &Self::Gate);

@@ -103,6 +103,11 @@ pub fn sleeps_of_other_threads() -> u64 {
         .sum()
 }
 
+/// Threads of this process.
+pub fn threads() -> usize {
+    fs::read_dir("/proc/self/task").map_or(0, Iterator::count)
+}
+
 /// CPU time used so far by the live threads of process `pid`.
 ///
 /// # Errors

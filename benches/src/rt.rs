@@ -10,6 +10,7 @@
 //! - adapters add a newtype, no box and no state.
 
 use std::future::Future;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 mod gort;
@@ -83,6 +84,14 @@ pub trait Rt: Send + Sync + 'static {
 
     /// Listens on a free port of the loopback interface and waits for a connection.
     fn accept_one() -> impl Future<Output = ()> + Send;
+
+    /// Listens on a free port of the loopback interface, tells `announce` which, and echoes one connection to its end.
+    fn echo_one(
+        announce: impl FnOnce(SocketAddr) + Send + 'static,
+    ) -> impl Future<Output = ()> + Send + 'static;
+
+    /// Calls `tick` every millisecond until it gives `false`, in a coroutine beside the tasks, where the runtime has those.
+    fn tick_in_coroutine(_: &Self::Handle, _tick: impl FnMut() -> bool + Send + 'static) {}
 
     /// Spawns a task from outside and blocks the present thread until it has ended.
     fn finish<F>(handle: &Self::Handle, future: F) -> F::Output

@@ -11,12 +11,26 @@ use std::time::{Duration, Instant};
 const TRIAL_STEPS: u64 = 20_000;
 const TRIALS: usize = 50;
 
+/// How often a ticker wants its turn.
+pub const TICK: Duration = Duration::from_millis(1);
+
+/// Steps between two looks at the clock in [`spin`].
+const SPIN_STEPS: u64 = 5_000;
+
 static STEPS_PER_US: LazyLock<u64> = LazyLock::new(calibrate);
 
 /// Computes for about `duration`.
 pub fn compute(duration: Duration) {
     let steps = duration.as_nanos() as u64 * *STEPS_PER_US / 1000;
     multiply(steps);
+}
+
+/// Computes until `duration` has passed on the wall, without a call that a runtime could see.
+pub fn spin(duration: Duration) {
+    let start = Instant::now();
+    while start.elapsed() < duration {
+        multiply(SPIN_STEPS);
+    }
 }
 
 /// Counts the steps of this machine; later calls of [`compute`] do not.

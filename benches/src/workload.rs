@@ -16,9 +16,13 @@ pub mod memory;
 pub mod mutex;
 pub mod oneshot;
 pub mod remote;
+pub mod site;
 pub mod spawn;
+pub mod stall;
 pub mod switch;
 pub mod timers;
+
+use stall::Hog;
 
 /// How large a run is.
 #[derive(Clone, Copy, Debug)]
@@ -68,6 +72,9 @@ pub fn all<R: Rt>() -> Vec<(&'static str, Workload)> {
         ("parked_100k", |s| memory::parked::<R>(s, 100_000)),
         ("parked_1M", |s| memory::parked::<R>(s, 1_000_000)),
         ("idle", idle::idle::<R>),
+        ("stall_spin", |s| stall::tasks::<R>(s, Hog::Spin)),
+        ("stall_sleep", |s| stall::tasks::<R>(s, Hog::Sleep)),
+        ("stall_mutex", |s| stall::tasks::<R>(s, Hog::Mutex)),
     ]
 }
 

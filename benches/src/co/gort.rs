@@ -1,12 +1,16 @@
 //! gort's goroutines as users get them: `Builder::procs(P)`, stacks and their homes at the default.
 
 use std::future::poll_fn;
+use std::net::SocketAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Poll, Waker};
+use std::time::Duration;
 
 use gort::Wait as _;
 
 use super::Co;
+use crate::echo;
+use crate::work::TICK;
 
 /// gort's goroutines.
 #[derive(Debug)]
@@ -46,6 +50,12 @@ impl Co for GortGo {
         gort::Builder::new().procs(procs).build().expect("gort starts").run(root)
     }
 
+    fn with<T>(procs: usize, f: impl FnOnce() -> T) -> T {
+        let runtime = gort::Builder::new().procs(procs).build().expect("gort starts");
+        let _inside = runtime.enter();
+        f()
+    }
+
     fn go<T: Send + 'static>(f: impl FnOnce() -> T + Send + 'static) -> gort::JoinHandle<T> {
         gort::go(f)
     }
@@ -56,6 +66,22 @@ impl Co for GortGo {
 
     fn yield_now() {
         gort::yield_now().wait();
+    }
+
+    fn sleep(duration: Duration) {
+        gort::time::sleep(duration).wait();
+    }
+
+    fn echo_one(announce: impl FnOnce(SocketAddr)) {
+        echo::goroutines::serve_one_gort(announce);
+    }
+
+    fn tick_in_task(mut tick: impl FnMut() -> bool + Send + 'static) {
+        drop(gort::spawn(async move {
+            while tick() {
+                gort::time::sleep(TICK).await;
+            }
+        }));
     }
 
     fn pass(gate: &Gate) {

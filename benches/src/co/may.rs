@@ -1,9 +1,13 @@
 //! may: `set_workers(P)`, stacks of 32 KiB, which is its default.
 
+use std::net::SocketAddr;
+use std::time::Duration;
+
 use may::coroutine;
 use may::sync::SyncFlag;
 
 use super::Co;
+use crate::echo;
 
 /// may's coroutines.
 #[derive(Debug)]
@@ -28,6 +32,11 @@ impl Co for May {
         Self::join(Self::go(root))
     }
 
+    fn with<T>(procs: usize, f: impl FnOnce() -> T) -> T {
+        may::config().set_workers(procs);
+        f()
+    }
+
     fn go<T: Send + 'static>(f: impl FnOnce() -> T + Send + 'static) -> coroutine::JoinHandle<T> {
         // SAFETY: may asks that the coroutine use no thread-locals across a wait and fit its stack; the workloads hold
         // nothing of a thread while they wait, and are a few calls deep.
@@ -40,6 +49,14 @@ impl Co for May {
 
     fn yield_now() {
         coroutine::yield_now();
+    }
+
+    fn sleep(duration: Duration) {
+        coroutine::sleep(duration);
+    }
+
+    fn echo_one(announce: impl FnOnce(SocketAddr)) {
+        echo::goroutines::serve_one_may(announce);
     }
 
     fn pass(gate: &SyncFlag) {

@@ -1,6 +1,7 @@
 //! The echo servers in blocking style: a goroutine per connection. Sockets have no common trait, so there are two of them.
 
 use std::io::{self, Read, Write};
+use std::net::SocketAddr;
 
 use gort::Wait as _;
 
@@ -25,6 +26,17 @@ pub fn serve_gort(procs: usize) {
     })
 }
 
+/// Serves one connection on gort to its end; `announce` is told where it is awaited.
+pub fn serve_one_gort(announce: impl FnOnce(SocketAddr)) {
+    let listener = gort::net::TcpListener::bind(ADDRESS).wait().expect("a free port");
+    announce(listener.local_addr().expect("a bound socket has an address"));
+    if let Ok((stream, _peer)) = listener.accept().wait() {
+        let _set = stream.set_nodelay(true);
+        // Its errors are the client's to notice.
+        let _ended = echo(stream);
+    }
+}
+
 /// Serves on may until the process ends.
 pub fn serve_may(procs: usize) {
     May::run(procs, || {
@@ -39,6 +51,17 @@ pub fn serve_may(procs: usize) {
             }
         }
     })
+}
+
+/// Serves one connection on may to its end; `announce` is told where it is awaited.
+pub fn serve_one_may(announce: impl FnOnce(SocketAddr)) {
+    let listener = may::net::TcpListener::bind(ADDRESS).expect("a free port");
+    announce(listener.local_addr().expect("a bound socket has an address"));
+    if let Ok((stream, _peer)) = listener.accept() {
+        let _set = stream.set_nodelay(true);
+        // Its errors are the client's to notice.
+        let _ended = echo(stream);
+    }
 }
 
 fn echo(mut stream: impl Read + Write) -> io::Result<()> {

@@ -1,5 +1,7 @@
 //! The echo server on gort: a task per connection.
 
+use std::net::SocketAddr;
+
 use futures::{AsyncReadExt as _, AsyncWriteExt as _};
 use gort::net::{TcpListener, TcpStream};
 
@@ -18,6 +20,15 @@ pub fn serve(procs: usize) {
             }
         }
     })
+}
+
+/// Serves one connection to its end; `announce` is told where it is awaited.
+pub async fn serve_one(announce: impl FnOnce(SocketAddr) + Send) {
+    let listener = TcpListener::bind(ADDRESS).await.expect("a free port");
+    announce(listener.local_addr().expect("a bound socket has an address"));
+    if let Ok((stream, _peer)) = listener.accept().await {
+        echo(stream).await;
+    }
 }
 
 async fn echo(mut stream: TcpStream) {

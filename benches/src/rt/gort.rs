@@ -1,11 +1,16 @@
 //! gort as users get it: `Builder::procs(P)`, everything else at its default.
 
 use std::future::Future;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use gort::Wait as _;
+
 use super::Rt;
+use crate::echo;
+use crate::work::TICK;
 
 /// gort itself.
 #[derive(Debug)]
@@ -104,5 +109,19 @@ impl Rt for Gort {
     async fn accept_one() {
         let listener = gort::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         drop(listener.accept().await);
+    }
+
+    fn echo_one(
+        announce: impl FnOnce(SocketAddr) + Send + 'static,
+    ) -> impl Future<Output = ()> + Send + 'static {
+        echo::gort::serve_one(announce)
+    }
+
+    fn tick_in_coroutine(handle: &gort::Handle, mut tick: impl FnMut() -> bool + Send + 'static) {
+        drop(handle.go(move || {
+            while tick() {
+                gort::time::sleep(TICK).wait();
+            }
+        }));
     }
 }

@@ -6,12 +6,14 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::net::SocketAddr;
 use std::thread;
 use std::time::Duration;
 
 use async_executor::{StaticExecutor, Task};
 
 use super::Rt;
+use crate::echo;
 
 /// The executor behind [`Smol`], for programs that spawn onto it themselves.
 pub static EXECUTOR: StaticExecutor = StaticExecutor::new();
@@ -119,5 +121,11 @@ impl Rt for Smol {
     async fn accept_one() {
         let listener = smol::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         drop(listener.accept().await);
+    }
+
+    fn echo_one(
+        announce: impl FnOnce(SocketAddr) + Send + 'static,
+    ) -> impl Future<Output = ()> + Send + 'static {
+        echo::smol::serve_one(announce)
     }
 }

@@ -5,11 +5,13 @@
 //! elsewhere while it runs.
 
 use std::future::Future;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use super::Rt;
+use crate::echo;
 
 /// tokio's multi-thread runtime.
 #[derive(Debug)]
@@ -115,5 +117,11 @@ impl Rt for Tokio {
     async fn accept_one() {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         drop(listener.accept().await);
+    }
+
+    fn echo_one(
+        announce: impl FnOnce(SocketAddr) + Send + 'static,
+    ) -> impl Future<Output = ()> + Send + 'static {
+        echo::tokio::serve_one(announce)
     }
 }

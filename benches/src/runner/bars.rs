@@ -116,6 +116,9 @@ const ROWS: &[Row] = &[
     row("parked_1M", "bytes", &[AtMost(176.0)], &[AtMost(176.0)]),
     row("idle", "wakeups_per_s", &[AtMost(2.0)], &[AtMost(2.0)]),
     row("idle", "cpu_us_per_s", &[AtMost(100.0)], &[AtMost(100.0)]),
+    row("stall_spin", "gap_ms", STALL, STALL),
+    row("stall_sleep", "gap_ms", STALL, STALL),
+    row("stall_mutex", "gap_ms", STALL, STALL),
     row("go_spawn_join", "wall_ns", &[Of("go", 0.4)], &[Of("go", 0.4)]),
     row("go_skynet", "wall_ns", &[Of("go", 0.4)], &[Of("go", 0.4)]),
     row("go_skynet", "peak_mib", &[], &[]),
@@ -129,7 +132,21 @@ const ROWS: &[Row] = &[
     row("go_parked_1M", "bytes", &[AtMost(4710.4)], &[AtMost(4710.4)]),
     row("go_parked_1M", "table_bytes", &[], &[]),
     row("go_parked_1M", "wake_ns", &[], &[]),
+    row("go_stall_spin", "gap_ms", STALL, STALL),
+    row("go_stall_sleep", "gap_ms", STALL, STALL),
+    row("go_stall_mutex", "gap_ms", STALL, STALL),
+    row("go_site_25", "gap_p50_ms", &[], &[]),
+    row("go_site_25", "gap_p99_ms", &[], &[]),
+    row("go_site_25", "gap_max_ms", &[], &[]),
+    row("go_site_25", "start_p99_ms", &[], &[]),
+    row("go_site_100", "gap_p50_ms", &[], &[]),
+    row("go_site_100", "gap_p99_ms", &[], &[]),
+    row("go_site_100", "gap_max_ms", &[], &[]),
+    row("go_site_100", "start_p99_ms", &[], &[]),
 ];
+
+/// Two hogs may each run for one tick of sysmon (10 ms) before they lose their P, and the kernel takes its share.
+const STALL: &[Bar] = &[AtMost(25.0)];
 
 /// The rows of each echo cell.
 #[rustfmt::skip]

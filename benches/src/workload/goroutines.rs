@@ -5,6 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::{Setup, Workload, mutex};
+use super::site::site;
+use super::stall::{self, Hog};
+use super::{Setup, Workload};
 use crate::measure::{Stopwatch, memory_bytes, page_table_bytes, peak_resident_bytes};
 use crate::{Co, Report};
 
@@ -21,6 +24,11 @@ pub fn all<C: Co>() -> Vec<(&'static str, Workload)> {
         ("go_mutex_8", |s| per_op::<C>(s, s.scaled(4_000_000), mutex::contended_blocking::<C>)),
         ("go_parked_100k", |s| parked::<C>(s, 100_000)),
         ("go_parked_1M", |s| parked::<C>(s, 1_000_000)),
+        ("go_stall_spin", |s| stall::coroutines::<C>(s, Hog::Spin)),
+        ("go_stall_sleep", |s| stall::coroutines::<C>(s, Hog::Sleep)),
+        ("go_stall_mutex", |s| stall::coroutines::<C>(s, Hog::Mutex)),
+        ("go_site_25", site::<C, 25>),
+        ("go_site_100", site::<C, 100>),
     ]
 }
 
