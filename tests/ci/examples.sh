@@ -30,6 +30,12 @@ status=0
 timeout 10 "$bin/tour" --size none || status=$?
 ((status == 2)) || fail "the tour took a bad argument with status $status"
 
+echo '--- never_stall --quick'
+timeout 60 "$bin/never_stall" --quick || fail 'a request was not answered'
+status=0
+timeout 10 "$bin/never_stall" --only none || status=$?
+((status == 2)) || fail "never_stall took a bad argument with status $status"
+
 # Starts an echo server, asks it, and starts another one at the same port.
 echo_server() {
     local name=$1 line port answer client
