@@ -5,7 +5,7 @@
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::thread;
+use std::thread::{self, ScopedJoinHandle};
 use std::time::{Duration, Instant};
 
 use super::http::{self, Inbox};
@@ -84,35 +84,38 @@ impl Load {
     /// Sends some requests and one hog of each kind, which are not counted.
     pub fn warm_up(&mut self) -> io::Result<()> {
         self.run(Phase::Quiet, 2 * LIGHT_PERIOD)?;
-        let paths = Phase::ALL.into_iter().filter_map(Phase::path);
-        paths.into_iter().try_for_each(|path| self.hogs[0].ask(path, b"warm"))
+        let mut paths = Phase::ALL.into_iter().filter_map(Phase::path);
+        paths.try_for_each(|path| self.hogs[0].ask(path, b"warm"))
     }
 
     /// Runs a phase until all its requests are answered.
     pub fn run(&mut self, phase: Phase, length: Duration) -> io::Result<Vec<Sample>> {
         let start = Instant::now() + LEAD;
-        let light = (0..).map(|connection| Schedule::light(connection, length));
-        let hogs = Schedule::hogs(length);
         thread::scope(|scope| {
-            let light = self.light.iter_mut().zip(light);
-            let light = light.map(|(client, schedule)| {
-                scope.spawn(move || client.keep(schedule, start, "/echo"))
-            });
-            let light: Vec<_> = light.collect();
-            let mut hogs_asking = Vec::new();
+            let mut light = Vec::new();
+            for (client, connection) in self.light.iter_mut().zip(0..) {
+                let plan = Schedule::light(connection, length);
+                light.push(scope.spawn(move || client.keep(plan, start, "/echo")));
+            }
+            let mut hogs = Vec::new();
             if let Some(path) = phase.path() {
-                let clients = self.hogs.iter_mut();
-                hogs_asking
-                    .extend(clients.map(|hog| scope.spawn(move || hog.keep(hogs, start, path))));
+                let plan = Schedule::hogs(length);
+                for client in &mut self.hogs {
+                    hogs.push(scope.spawn(move || client.keep(plan, start, path)));
+                }
             }
-            for hog in hogs_asking {
-                hog.join().expect("a client does not panic")?;
-            }
-            let samples = light.into_iter().map(|l| l.join().expect("a client does not panic"));
-            let samples: Vec<_> = samples.collect::<io::Result<_>>()?;
-            Ok(samples.concat())
+            finish(hogs)?;
+            finish(light)
         })
     }
+}
+
+type Running<'a> = ScopedJoinHandle<'a, io::Result<Vec<Sample>>>;
+
+/// Waits for clients; gives the samples of all.
+fn finish(clients: Vec<Running<'_>>) -> io::Result<Vec<Sample>> {
+    let samples = clients.into_iter().map(|c| c.join().expect("a client does not panic"));
+    Ok(samples.collect::<io::Result<Vec<_>>>()?.concat())
 }
 
 /// One connection, and what has come in on it.
