@@ -7,9 +7,11 @@
 
 mod args;
 mod entry;
+mod select;
 
 use entry::Entry;
 use proc_macro::TokenStream;
+use select::Mode;
 
 /// Runs the body of a `fn` or an `async fn` on a new gort runtime.
 ///
@@ -143,4 +145,18 @@ pub fn main(args: TokenStream, item: TokenStream) -> TokenStream {
 #[proc_macro_attribute]
 pub fn test(args: TokenStream, item: TokenStream) -> TokenStream {
     entry::expand(Entry::Test, args.into(), item.into()).into()
+}
+
+/// The arms of `gort::select!`, which documents them, after the path of the crate.
+#[doc(hidden)]
+#[proc_macro]
+pub fn select_wait(input: TokenStream) -> TokenStream {
+    select::expand(Mode::Block, input.into()).into()
+}
+
+/// The arms of `gort::select_async!`, which documents them, after the path of the crate.
+#[doc(hidden)]
+#[proc_macro]
+pub fn select_await(input: TokenStream) -> TokenStream {
+    select::expand(Mode::Await, input.into()).into()
 }

@@ -50,6 +50,7 @@
 //! | `task` | bodies behind an erased pointer; the waker's vtable |
 //! | `join` | the result behind an erased pointer |
 //! | `spawn` | the other end of both |
+//! | `chan` | values behind a lock; lists through pinned futures |
 //! | `scope` | the lifetime of what a scoped goroutine borrows |
 //! | `coro` | the stacks of coroutines, and what is sent between them |
 //! | `ffi` | the innermost call of C, behind a thread-local |
@@ -73,6 +74,7 @@ pub mod ffi;
 #[cfg(not(loom))]
 #[allow(unsafe_code)] // see the ledger above
 pub mod iter;
+pub mod chan;
 #[cfg(not(loom))]
 #[allow(unsafe_code)] // see the ledger above
 mod join;

@@ -2,3 +2,5 @@
 //! so that their methods never clash.
 
 pub use crate::rt::Wait;
+#[cfg(feature = "macros")]
+pub use crate::{select, select_async};

@@ -1,4 +1,5 @@
-//! What `#[gort::main]` and `#[gort::test]` expand to calls of. Not part of the public API.
+//! What `#[gort::main]`, `#[gort::test]` and the select macros expand to calls of. Not part of the
+//! public API.
 //!
 //! The body of a plain `fn` is a goroutine, and the calling thread sleeps until it has ended.
 //! Its value comes back by [`main_goroutine`], if it is `Send`. That of a `main` or of a test need
@@ -24,6 +25,12 @@ use std::panic::resume_unwind;
 use std::process::{self, Termination};
 
 pub use std::process::ExitCode;
+
+/// What the select macros use.
+pub mod select {
+    pub use crate::chan::select::macros::{AnyCase, RecvCase, Selecting, SendCase, no_default};
+    pub use gort_macros::{select_await, select_wait};
+}
 
 /// The runtime of `#[gort::main]`. Without one there is no program: says why, and exits.
 pub fn main_runtime(builder: Builder) -> Runtime {

@@ -11,6 +11,18 @@ impl Rng {
         Rng((seed.wrapping_add(0x9E37_79B9_7F4A_7C15)).wrapping_mul(0xBF58_476D_1CE4_E5B9) | 1)
     }
 
+    /// Goes on from a `state`.
+    #[cfg(not(loom))]
+    pub(crate) fn resume(state: u64) -> Rng {
+        Rng(state)
+    }
+
+    /// Where it is; never 0.
+    #[cfg(not(loom))]
+    pub(crate) fn state(&self) -> u64 {
+        self.0
+    }
+
     /// A number below `n`; `n` is at least 1.
     pub(crate) fn below(&mut self, n: usize) -> usize {
         self.0 ^= self.0 >> 12;

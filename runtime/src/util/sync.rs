@@ -3,11 +3,30 @@
 #[cfg(not(loom))]
 pub(crate) mod atomic {
     pub(crate) use std::sync::atomic::{AtomicPtr, AtomicU8, AtomicU64, AtomicUsize, Ordering};
+    pub(crate) use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 }
 
 #[cfg(loom)]
 pub(crate) mod atomic {
     pub(crate) use loom::sync::atomic::{AtomicPtr, AtomicU8, AtomicU64, AtomicUsize, Ordering};
+    pub(crate) use loom::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
+}
+
+/// One round of waiting for another thread that is in the middle of a few instructions.
+#[cfg(not(loom))]
+pub(crate) fn relax(rounds: &mut u32) {
+    *rounds += 1;
+    if rounds.is_multiple_of(64) {
+        std::thread::yield_now(); // it has lost its core
+    } else {
+        std::hint::spin_loop();
+    }
+}
+
+/// As above; loom has to be told that nothing happens until another thread runs.
+#[cfg(loom)]
+pub(crate) fn relax(_: &mut u32) {
+    loom::thread::yield_now();
 }
 
 #[cfg(loom)]
