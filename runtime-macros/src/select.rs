@@ -12,13 +12,13 @@
 //!                                                 let chosen = select.try_now([c0, c1]);
 //!                                                 let chosen = match chosen {
 //!                                                     0 => Selected::C0(c0.take()),
-//!                                                     1 => Selected::C1(c1.send(value)),
+//!                                                     1 => Selected::C1(c1.promise()),
 //!                                                     _ => Selected::Default,
 //!                                                 };
 //!                                                 chosen
 //!                                             } {
 //!                                                 Selected::C0(it) => { let msg = it; a }
-//!                                                 Selected::C1(it) => { let res = it; b }
+//!                                                 Selected::C1(it) => { let res = it.send(value); b }
 //!                                                 Selected::Default => c,
 //!                                             }
 //!                                         }
@@ -31,7 +31,7 @@
 //! The names are hygienic, but for that of the enum, which is an item; its own scope hides it.
 
 use proc_macro2::{Ident, Span, TokenStream, TokenTree};
-use quote::{format_ident, quote, quote_spanned};
+use quote::{ToTokens, format_ident, quote, quote_spanned};
 use syn::parse::{Parse, ParseStream};
 use syn::spanned::Spanned;
 use syn::{Error, Expr, Pat, Result, Token, braced, parenthesized, token};
@@ -289,12 +289,17 @@ impl Select {
         }}
     }
 
-    /// `let handle: &Receiver<_> = &receiver;`, with the place of the user's expression.
+    /// `let handle = &receiver; let handle: &Receiver<_> = handle;`: a reference, or one to that,
+    /// whose type is not asked of the expression itself. Errors are at the user's expression.
     fn handle(&self, case: &Case, names: &Names) -> TokenStream {
         let (gort, name, handle) = (&self.gort, &names.handle, &case.handle);
         let span = handle.span();
         let side = Ident::new(if case.value.is_some() { "Sender" } else { "Receiver" }, span);
-        quote_spanned!(span=> let #name: &#gort::chan::#side<_> = &#handle;)
+        let name = Ident::new(&name.to_string(), Span::mixed_site().located_at(span));
+        quote_spanned! {span=>
+            let #name = &#handle;
+            let #name: &#gort::chan::#side<_> = #name;
+        }
     }
 
     /// The block that waits, and completes the case that was chosen.
@@ -312,13 +317,8 @@ impl Select {
         });
         let completions = self.cases.iter().zip(names).enumerate().map(|(i, (case, names))| {
             let Names { case: name, variant, .. } = names;
-            match &case.value {
-                None => quote!(#i => __GortSelected::#variant(#name.take()),),
-                Some(value) => {
-                    let send = quote_spanned!(value.span()=> #name.send(#value));
-                    quote!(#i => __GortSelected::#variant(#send),)
-                }
-            }
+            let result = if case.value.is_some() { quote!(promise) } else { quote!(take) };
+            quote!(#i => __GortSelected::#variant(#name.#result()),)
         });
         let otherwise = match self.default {
             Some(_) => quote!(__GortSelected::Default),
@@ -352,14 +352,18 @@ impl Select {
     }
 }
 
-/// `Selected::C0(it) => { let pattern = it; body }`
+/// `Selected::C0(it) => { let pattern = it; body }`, with `it.send(value)` in a send.
 fn arm(case: &Case, names: &Names) -> TokenStream {
-    let Case { pattern, body, .. } = case;
+    let Case { value, pattern, body, .. } = case;
     let variant = &names.variant;
     let it = Ident::new("it", Span::mixed_site());
+    let result = match value {
+        None => it.to_token_stream(),
+        Some(value) => quote_spanned!(value.span()=> #it.send(#value)),
+    };
     quote! {
         __GortSelected::#variant(#it) => {
-            let #pattern = #it;
+            let #pattern = #result;
             #body
         }
     }

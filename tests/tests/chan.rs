@@ -325,10 +325,7 @@ fn timeouts() {
             assert_eq!(rx.recv_timeout(Duration::ZERO).await, Err(RecvTimeoutError::Timeout));
             assert_eq!(tx.send_timeout(1, Duration::ZERO).await, Ok(()));
             assert_eq!(tx.send_timeout(2, MS).await, Err(SendTimeoutError::Timeout(2)));
-            assert_eq!(
-                tx.send_timeout(3, Duration::ZERO).await,
-                Err(SendTimeoutError::Timeout(3))
-            );
+            assert_eq!(tx.send_timeout(3, Duration::ZERO).await, Err(SendTimeoutError::Timeout(3)));
             assert_eq!(rx.recv_timeout(FOREVER).await, Ok(1));
             drop(tx);
             assert_eq!(rx.recv_timeout(FOREVER).await, Err(RecvTimeoutError::Disconnected));

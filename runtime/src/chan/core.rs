@@ -13,15 +13,15 @@
 //!
 //! **Promises.** A select evaluates the value of a send case only when the case is chosen. To
 //! choose it is to promise a value: a place in the ring is kept for it, or, in an unbuffered
-//! channel, a waiting receiver is spoken for and other senders must not count on it. When a
-//! receiver finds such a sender in the list, it makes it promise, and waits. If in the meantime
-//! nobody waits any more, the promised value waits in `returned` too.
+//! channel, the first waiting receiver is *spoken for*, and waits in a list of its own. The other
+//! way round, a receiver that finds such a sender in the list *asks* it for its value, and waits.
+//! Should the receiver be dropped before the value comes, that waits in `returned` too.
 
 use std::mem::ManuallyDrop;
 use std::task::Waker;
 
 use super::ring::{Ring, Slots};
-use super::wait::{Claimed, List, Outcome};
+use super::wait::{Claimed, List, Outcome, Waiter};
 
 /// A receive would find something, or should look.
 pub(super) const READABLE: u8 = 1;
@@ -38,6 +38,9 @@ pub(super) struct Core<T> {
     returned: Option<Box<Returned<T>>>,
     pub(super) receivers: List<T>,
     pub(super) senders: List<T>,
+    /// Receivers to whom a value is promised, in an unbuffered channel.
+    spoken: List<T>,
+    /// Places in the ring that are kept; in an unbuffered channel, senders that were asked.
     promised: usize,
     /// Values moved to receivers so far, and promises kept without one.
     turns: u64,
@@ -49,6 +52,9 @@ pub(super) struct Returned<T> {
     turn: u64,
     next: Option<Box<Returned<T>>>,
 }
+
+/// The turn of a value that nobody has moved yet.
+pub(super) const NO_TURN: u64 = u64::MAX;
 
 impl<T> Returned<T> {
     pub(super) fn new(value: T, turn: u64) -> Box<Returned<T>> {
@@ -109,6 +115,7 @@ impl<T> Core<T> {
             returned: None,
             receivers: List::new(),
             senders: List::new(),
+            spoken: List::new(),
             promised: 0,
             turns: 0,
         }
@@ -130,11 +137,17 @@ impl<T> Core<T> {
         self.ring.len() + self.promised < self.capacity
     }
 
-    /// Whether a receiver waits whom nobody has spoken for.
+    /// Whether a receiver waits that has not asked somebody else.
     #[inline(always)]
     fn wants_value(&self) -> bool {
-        let spoken_for = if self.capacity == 0 { self.promised } else { 0 };
-        self.receivers.len() > spoken_for
+        let asked = if self.capacity == 0 { self.promised } else { 0 };
+        self.receivers.len() > asked
+    }
+
+    /// Takes a receiver out of the list in which it stands, if it is in one.
+    pub(super) fn unlink_receiver(&mut self, receiver: &Waiter<T>) {
+        let list = if receiver.is_spoken_for() { &mut self.spoken } else { &mut self.receivers };
+        list.unlink(receiver);
     }
 
     /// Sends the value at `from`.
@@ -205,7 +218,10 @@ impl<T> Core<T> {
                 unsafe { std::ptr::copy_nonoverlapping(sender.value(), to, 1) };
                 Received::Done(sender.finish(Outcome::Moved))
             }
-            Some(sender) => Received::Empty(self.promise(sender)),
+            Some(sender) => {
+                self.promised += 1;
+                Received::Empty(sender.finish(Outcome::Asked))
+            }
             None => Received::Empty(None),
         }
     }
@@ -246,58 +262,62 @@ impl<T> Core<T> {
     /// Chooses the send case of a select. `Done`: the caller has promised a value.
     pub(super) fn reserve(&mut self) -> Sent {
         if self.closed {
-            Sent::Closed
-        } else if self.wants_value() || self.has_room() {
-            self.promised += 1;
-            Sent::Done(None)
-        } else {
-            Sent::Full
+            return Sent::Closed;
         }
+        if self.has_room() {
+            self.promised += 1;
+            return Sent::Done(None);
+        }
+        if self.capacity == 0 && self.wants_value() && self.receivers.speak_for(&mut self.spoken) {
+            return Sent::Done(None);
+        }
+        Sent::Full
     }
 
-    /// Keeps a promise with the value at `from`. With `Full` a `Returned` is needed, for `put_back`.
+    /// The end of a promise; returns the receiver that was spoken for, if it is still there.
+    fn settle(&mut self, outcome: Outcome) -> Option<Claimed<T>> {
+        if self.capacity == 0 && outcome == Outcome::Promised {
+            return self.spoken.pop_spoken();
+        }
+        self.promised -= 1;
+        None
+    }
+
+    /// Keeps a promise with the value at `from`. With `Full` a `Returned` is needed, for
+    /// `give_back`.
     ///
     /// # Safety
     /// There is a value at `from`. After `Done` it is not the caller's any more.
-    pub(super) unsafe fn keep_promise(&mut self, from: *const T) -> Sent {
+    pub(super) unsafe fn keep_promise(&mut self, from: *const T, outcome: Outcome) -> Sent {
+        if self.capacity != 0 && self.ring.is_full() && !self.closed {
+            return Sent::Grow; // the place that is kept has to be made first
+        }
+        let receiver = self.settle(outcome);
         if self.closed {
-            self.promised -= 1;
             return Sent::Closed;
         }
-        if let Some(receiver) = self.receivers.claim() {
-            self.promised -= 1;
+        if let Some(receiver) = receiver.or_else(|| self.receivers.claim()) {
             // SAFETY: the value is given to us.
             return Sent::Done(unsafe { self.hand_over(receiver, from) });
         }
-        if self.ring.len() >= self.capacity {
+        if self.capacity == 0 {
             return Sent::Full;
         }
-        if self.ring.is_full() {
-            return Sent::Grow;
-        }
-        self.promised -= 1;
         // SAFETY: the ring is not full; the value is given to us.
         unsafe { self.ring.push(from) };
         Sent::Done(None)
     }
 
-    /// Keeps a promise that nobody waits for any more.
-    pub(super) fn keep_promise_later(&mut self, mut node: Box<Returned<T>>) -> Given<T> {
-        self.promised -= 1;
-        node.turn = self.turns;
-        self.turns += 1;
-        self.give_back(node)
-    }
-
     /// Takes a promise back. Whoever relied on it is served otherwise, or looks again.
-    pub(super) fn break_promise(&mut self) -> [Option<Waker>; 2] {
-        self.promised -= 1;
+    pub(super) fn break_promise(&mut self, outcome: Outcome) -> [Option<Waker>; 2] {
+        let mut receiver = self.settle(outcome);
         if self.closed {
             return [None, None];
         }
         if self.capacity == 0 {
-            let again = !self.senders.is_empty() && self.wants_value();
-            let receiver = if again { self.receivers.claim() } else { None };
+            if receiver.is_none() && !self.senders.is_empty() && self.wants_value() {
+                receiver = self.receivers.claim();
+            }
             return [receiver.and_then(|r| r.finish(Outcome::Again)), None];
         }
         if !self.has_room() {
@@ -325,6 +345,8 @@ impl<T> Core<T> {
     }
 
     /// Gives a value on that its receiver has not taken: to the next receiver, or back.
+    ///
+    /// A promised value without a turn gets one.
     pub(super) fn give_back(&mut self, mut node: Box<Returned<T>>) -> Given<T> {
         if let Some(receiver) = self.receivers.claim() {
             let value = ManuallyDrop::new(node.value.take());
@@ -332,6 +354,10 @@ impl<T> Core<T> {
             // SAFETY: the value is forgotten here.
             let waker = unsafe { self.hand_over(receiver, value) };
             return Given { waker, empty: Some(node) };
+        }
+        if node.turn == NO_TURN {
+            node.turn = self.turns;
+            self.turns += 1;
         }
         let mut at = &mut self.returned;
         while at.as_ref().is_some_and(|there| there.turn < node.turn) {
@@ -369,7 +395,8 @@ impl<T> Core<T> {
 
     /// After `close`: lets the next one know who waits.
     pub(super) fn dismiss(&mut self) -> Option<Option<Waker>> {
-        let waiter = self.receivers.claim().or_else(|| self.senders.claim())?;
+        let receiver = self.receivers.claim().or_else(|| self.spoken.pop_spoken());
+        let waiter = receiver.or_else(|| self.senders.claim())?;
         Some(waiter.finish(Outcome::Closed))
     }
 

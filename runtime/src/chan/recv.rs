@@ -143,7 +143,7 @@ impl<T> RecvWait<T> {
                 self.phase.set(Phase::Over);
                 Poll::Ready(Err(RecvError))
             }
-            Outcome::Again | Outcome::Promised => {
+            Outcome::Again | Outcome::Promised | Outcome::Asked => {
                 self.phase.set(Phase::New);
                 self.start(hchan, cx)
             }
@@ -205,7 +205,7 @@ impl<T> RecvWait<T> {
             return None;
         }
         let waker = hchan.with(|core| {
-            core.receivers.unlink(&self.waiter);
+            core.unlink_receiver(&self.waiter);
             // SAFETY: it is in no list now.
             unsafe { self.token.swap_waker(None) }
         });
@@ -213,7 +213,7 @@ impl<T> RecvWait<T> {
             // SAFETY: a peer has moved the value here, and it is taken once.
             Outcome::Moved => Some(Ok(unsafe { self.waiter.value().read() })),
             Outcome::Closed => Some(Err(RecvError)),
-            Outcome::Again | Outcome::Promised => None,
+            Outcome::Again | Outcome::Promised | Outcome::Asked => None,
         });
         drop(waker);
         result

@@ -10,6 +10,8 @@
 //! TAKEN    -> DONE        // the peer has moved the value and will wake the owner
 //! WAITING  -> DONE        // both in one, where the token has one waiter: the lock is the claim
 //! WAITING <-> BUSY        // the owner replaces the waker; peers wait for these few instructions
+//! WAITING  -> SPOKEN(case)// a select has promised its value to this one, and will bring it
+//! SPOKEN   -> DONE        // it has, or it never will: then the owner looks again
 //! ```
 //!
 //! DONE is the peer's last access: from then on the owner may free the record. So the peer takes
@@ -33,8 +35,10 @@ const WAITING: usize = 0;
 const BUSY: usize = 1;
 const TAKEN: usize = 2;
 const DONE: usize = 3;
-/// Where the number of the case begins.
-const CASE: u32 = 2;
+const SPOKEN: usize = 4;
+/// Which of these it is; the number of the case stands above.
+const MASK: usize = 7;
+const CASE: u32 = 3;
 
 /// What a waker wakes, and how.
 type Identity = (*const (), *const RawWakerVTable);
@@ -85,7 +89,7 @@ impl Token {
         loop {
             // Acquire: pairs with the Release in `finish`, so the record is the owner's again.
             let state = self.state.load(Ordering::Acquire);
-            match state & DONE {
+            match state & MASK {
                 DONE => return Some(state >> CASE),
                 TAKEN => relax(&mut rounds),
                 _ => return None,
@@ -93,16 +97,19 @@ impl Token {
         }
     }
 
-    /// A peer's claim for the waiter of `case`; false if another one has been faster.
-    fn claim(&self, case: usize) -> bool {
-        if self.single {
-            return true; // it stood in the list, and the caller has the lock
-        }
+    /// A peer's claim, to TAKEN or SPOKEN, for the waiter of `case`; false if another one has been
+    /// faster.
+    #[inline(always)]
+    fn claim(&self, case: usize, to: usize) -> bool {
+        // A single one stood in the list, and the caller has the lock.
+        self.single || self.claim_shared(case << CASE | to)
+    }
+
+    fn claim_shared(&self, to: usize) -> bool {
         let mut rounds = 0;
         loop {
-            let taken = case << CASE | TAKEN;
             // Acquire: the waker that the owner has written is readable.
-            match self.cas(WAITING, taken, Ordering::Acquire) {
+            match self.cas(WAITING, to, Ordering::Acquire) {
                 Ok(_) => return true,
                 Err(BUSY) => relax(&mut rounds),
                 Err(_) => return false,
@@ -115,21 +122,29 @@ impl Token {
         self.state.compare_exchange(from, to, order, Ordering::Relaxed)
     }
 
-    /// Replaces the waker of a token with several waiters. Returns the one to drop; None if the
-    /// token has been claimed.
+    /// The case that somebody has spoken for, without bringing a value yet.
+    pub(super) fn spoken_for(&self) -> Option<usize> {
+        // Relaxed: whoever acts on it takes that channel's lock and looks there.
+        let state = self.state.load(Ordering::Relaxed);
+        (state & MASK == SPOKEN).then_some(state >> CASE)
+    }
+
+    /// Replaces the waker of a token with several waiters. Returns the one to drop; or `waker`
+    /// itself, if the token has been claimed.
     ///
     /// # Safety
     /// The caller owns the token.
-    pub(super) unsafe fn renew(&self, waker: Waker) -> Option<Option<Waker>> {
+    pub(super) unsafe fn renew(&self, waker: Waker) -> Result<Option<Waker>, Waker> {
         debug_assert!(!self.single);
         // Relaxed: only the owner writes the waker while nobody has claimed the token.
-        self.cas(WAITING, BUSY, Ordering::Relaxed).ok()?;
-        self.registered.set(identity(&waker));
+        if self.cas(WAITING, BUSY, Ordering::Relaxed).is_err() {
+            return Err(waker);
+        }
         // SAFETY: BUSY keeps the peers out.
-        let old = unsafe { (*self.waker.get()).replace(waker) };
+        let old = unsafe { self.swap_waker(Some(waker)) };
         // Release: pairs with the Acquire in `claim`.
         self.state.store(WAITING, Ordering::Release);
-        Some(old)
+        Ok(old)
     }
 
     /// Whether the waker that was put in last would do the same as `waker`.
@@ -141,7 +156,8 @@ impl Token {
     ///
     /// # Safety
     /// The caller has the token alone: it owns it and no waiter is in a list, or it has claimed
-    /// it, or it owns it and holds the lock of the one waiter's channel.
+    /// it, or it owns it and holds the lock of the channel in whose list its only waiter, or the
+    /// one that somebody has spoken for, stands.
     pub(super) unsafe fn swap_waker(&self, waker: Option<Waker>) -> Option<Waker> {
         if let Some(waker) = &waker {
             self.registered.set(identity(waker));
@@ -156,8 +172,10 @@ impl Token {
 pub(super) enum Outcome {
     /// The value has been moved: into the receiver's slot, or out of the sender's.
     Moved,
-    /// The sender of a select is to bring its value: somebody waits for it, or there is room.
+    /// The sender of a select is to bring its value: a place is kept, or a receiver spoken for.
     Promised,
+    /// The sender of a select is to bring its value to a receiver that has asked, and waits.
+    Asked,
     /// The channel was closed.
     Closed,
     /// A promise was broken: look again.
@@ -169,6 +187,8 @@ pub(super) struct Waiter<T> {
     next: Cell<Option<NonNull<Waiter<T>>>>,
     prev: Cell<Option<NonNull<Waiter<T>>>>,
     linked: Cell<bool>,
+    /// It stands in the list of those that somebody has spoken for.
+    spoken: Cell<bool>,
     token: Cell<Option<NonNull<Token>>>,
     case: Cell<usize>,
     outcome: Cell<Outcome>,
@@ -199,6 +219,7 @@ impl<T> Waiter<T> {
             next: Cell::new(None),
             prev: Cell::new(None),
             linked: Cell::new(false),
+            spoken: Cell::new(false),
             token: Cell::new(None),
             case: Cell::new(0),
             outcome: Cell::new(Outcome::Moved),
@@ -238,6 +259,11 @@ impl<T> Waiter<T> {
     /// Whether it stands in a list. Under the channel's lock.
     pub(super) fn is_linked(&self) -> bool {
         self.linked.get()
+    }
+
+    /// In which of two lists it stands. Under the channel's lock.
+    pub(super) fn is_spoken_for(&self) -> bool {
+        self.spoken.get()
     }
 
     fn token(&self) -> &Token {
@@ -318,6 +344,12 @@ impl<T> List<T> {
     pub(super) unsafe fn push(&mut self, waiter: &Waiter<T>, token: &Token, case: usize) {
         waiter.token.set(Some(NonNull::from(token)));
         waiter.case.set(case);
+        waiter.spoken.set(false);
+        self.append(waiter);
+    }
+
+    #[inline(always)]
+    fn append(&mut self, waiter: &Waiter<T>) {
         waiter.linked.set(true);
         waiter.next.set(None);
         waiter.prev.set(self.tail);
@@ -367,9 +399,33 @@ impl<T> List<T> {
                 return None;
             }
             self.unlink(waiter);
-            if waiter.token().claim(waiter.case.get()) {
+            if waiter.token().claim(waiter.case.get(), TAKEN) {
                 return Some(Claimed(first));
             }
         }
+    }
+
+    /// Speaks for the first that nobody has served yet: moves it to the list `spoken`. False if
+    /// there is none.
+    pub(super) fn speak_for(&mut self, spoken: &mut List<T>) -> bool {
+        while let Some(first) = self.head {
+            // SAFETY: linked waiters are alive.
+            let waiter = unsafe { first.as_ref() };
+            self.unlink(waiter);
+            if waiter.token().claim(waiter.case.get(), SPOKEN) {
+                waiter.spoken.set(true);
+                spoken.append(waiter);
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Takes out the first of those that have been spoken for.
+    pub(super) fn pop_spoken(&mut self) -> Option<Claimed<T>> {
+        let first = self.head?;
+        // SAFETY: linked waiters are alive.
+        self.unlink(unsafe { first.as_ref() });
+        Some(Claimed(first))
     }
 }

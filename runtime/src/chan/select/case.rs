@@ -6,7 +6,7 @@ use std::mem::ManuallyDrop;
 use std::pin::Pin;
 use std::task::Waker;
 
-use super::super::core::{READABLE, Received, Returned, Sent, WRITABLE};
+use super::super::core::{Core, NO_TURN, READABLE, Received, Sent, WRITABLE};
 use super::super::error::{RecvError, SendError};
 use super::super::hchan::{Hchan, Head, wake};
 use super::super::wait::{Outcome, Token, Waiter};
@@ -33,6 +33,8 @@ pub(crate) trait Case {
     unsafe fn enlist_locked(&self, token: &Token, number: usize);
     /// Takes the waiter out of the list. The lock is not held.
     fn unlink(&self);
+    /// Replaces the waker of a select whose case here has been spoken for. False: look again.
+    fn renew(&self, token: &Token, waker: Waker) -> bool;
     /// A peer has served this case. False: it was a mistake, look again.
     fn accept(&self) -> bool;
     /// Undoes the choice: the value goes back, the promise is broken.
@@ -89,6 +91,20 @@ impl<'a, T> Place<'a, T> {
         self.number.set(number);
         self.token.set(token);
         self.state.set(State::Enlisted);
+    }
+
+    fn renew(&self, token: &Token, waker: Waker) -> bool {
+        let mut waker = Some(waker);
+        let linked = self.hchan.with(|_| {
+            let linked = self.waiter.is_linked();
+            if linked {
+                // SAFETY: this is the case that was spoken for, and its channel's lock is held.
+                waker = unsafe { token.swap_waker(waker.take()) };
+            }
+            linked
+        });
+        drop(waker);
+        linked
     }
 
     /// Whether a peer has served this case, of those that were enlisted.
@@ -152,46 +168,62 @@ impl<'a, T> SendCase<'a, T> {
         SendCase(Place::new(sender.hchan()))
     }
 
-    /// Completes the chosen case.
-    ///
-    /// # Errors
-    /// The channel is closed; the value comes back.
+    /// What the chosen case owes.
     ///
     /// # Panics
     /// If the case has not been chosen.
-    pub fn send(self: Pin<&Self>, value: T) -> Result<(), SendError<T>> {
-        self.get_ref().complete(value)
+    pub fn promise(self: Pin<&Self>) -> Promise<'a, T> {
+        self.get_ref().complete()
     }
 
-    pub(super) fn complete(&self, value: T) -> Result<(), SendError<T>> {
-        if self.0.outcome() == Outcome::Closed {
+    pub(super) fn complete(&self) -> Promise<'a, T> {
+        Promise { hchan: self.0.hchan, outcome: self.0.outcome() }
+    }
+}
+
+/// A send that has been chosen and lacks its value. Dropped, it takes the promise back.
+pub struct Promise<'a, T> {
+    hchan: &'a Hchan<T>,
+    outcome: Outcome,
+}
+
+impl<T> Promise<'_, T> {
+    /// Sends the value.
+    ///
+    /// # Errors
+    /// The channel is closed; the value comes back.
+    pub fn send(self, value: T) -> Result<(), SendError<T>> {
+        let kept = ManuallyDrop::new(self);
+        if kept.outcome == Outcome::Closed {
             return Err(SendError(value));
         }
         let value = ManuallyDrop::new(value);
         loop {
             // SAFETY: there is a value, and it is given away.
-            match self.0.hchan.with(|core| unsafe { core.keep_promise(&raw const *value) }) {
+            let keep =
+                |core: &mut Core<T>| unsafe { core.keep_promise(&raw const *value, kept.outcome) };
+            match kept.hchan.with(keep) {
                 Sent::Done(waker) => {
                     wake(waker);
                     return Ok(());
                 }
                 Sent::Closed => return Err(SendError(ManuallyDrop::into_inner(value))),
-                Sent::Grow => self.0.hchan.grow(),
+                Sent::Grow => kept.hchan.grow(),
                 Sent::Full => {
-                    self.complete_later(ManuallyDrop::into_inner(value));
+                    kept.hchan.give_back(ManuallyDrop::into_inner(value), NO_TURN);
                     return Ok(());
                 }
             }
         }
     }
+}
 
-    /// The receiver that the promise was made for has gone.
-    #[cold]
-    fn complete_later(&self, value: T) {
-        let node = Returned::new(value, 0);
-        let given = self.0.hchan.with(|core| core.keep_promise_later(node));
-        drop(given.empty);
-        wake(given.waker);
+impl<T> Drop for Promise<'_, T> {
+    fn drop(&mut self) {
+        if self.outcome != Outcome::Closed {
+            let wakers = self.hchan.with(|core| core.break_promise(self.outcome));
+            wakers.into_iter().for_each(wake);
+        }
     }
 }
 
@@ -253,8 +285,12 @@ impl<T> Case for RecvCase<'_, T> {
     fn unlink(&self) {
         if self.0.state.get() == State::Enlisted {
             self.0.state.set(State::Idle);
-            self.0.hchan.with(|core| core.receivers.unlink(&self.0.waiter));
+            self.0.hchan.with(|core| core.unlink_receiver(&self.0.waiter));
         }
+    }
+
+    fn renew(&self, token: &Token, waker: Waker) -> bool {
+        self.0.renew(token, waker)
     }
 
     fn accept(&self) -> bool {
@@ -325,14 +361,17 @@ impl<T> Case for SendCase<'_, T> {
         }
     }
 
+    fn renew(&self, token: &Token, waker: Waker) -> bool {
+        self.0.renew(token, waker)
+    }
+
     fn accept(&self) -> bool {
         self.0.accept()
     }
 
     fn undo(&self) {
-        if self.0.state.replace(State::Idle) == State::Chosen(Outcome::Promised) {
-            let wakers = self.0.hchan.with(|core| core.break_promise());
-            wakers.into_iter().for_each(wake);
+        if matches!(self.0.state.get(), State::Chosen(_)) {
+            drop(self.complete());
         }
     }
 

@@ -354,7 +354,7 @@ impl<'s> SelectedOperation<'s> {
         };
         self.case = None;
         // SAFETY: the address of a channel tells its type, and the case is a send to it.
-        unsafe { &*send.cast::<SendCase<'_, T>>() }.complete(value)
+        unsafe { &*send.cast::<SendCase<'_, T>>() }.complete().send(value)
     }
 }
 

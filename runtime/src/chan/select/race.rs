@@ -153,7 +153,7 @@ impl Race {
                         }
                         continue;
                     }
-                    if !self.renew(cx) {
+                    if !self.renew(cases, cx) {
                         continue;
                     }
                 }
@@ -235,12 +235,18 @@ impl Race {
     }
 
     /// Polled while enlisted. False: a peer was faster, look again.
-    fn renew(&self, cx: &Context<'_>) -> bool {
+    fn renew<C: AsCase>(&self, cases: &[C], cx: &Context<'_>) -> bool {
         if self.token.will_wake(cx.waker()) {
             return true;
         }
         // SAFETY: this select has the token.
-        unsafe { self.token.renew(cx.waker().clone()) }.is_some()
+        match unsafe { self.token.renew(cx.waker().clone()) } {
+            Ok(_) => true,
+            Err(waker) => match self.token.spoken_for() {
+                Some(number) => cases[number].case().renew(&self.token, waker),
+                None => false,
+            },
+        }
     }
 
     /// Ready when the limit has come, or a channel of the clock is due.
