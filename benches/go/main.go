@@ -61,6 +61,15 @@ var workloads = map[string]func(setup){
 	"ask":                     ask,
 	"site_25":                 site(25),
 	"site_100":                site(100),
+	"chan_pp":                 perOp(500_000, chanPingPong),
+	"chan_1to1":               perOp(2_000_000, chanOneToOne),
+	"chan_4to4":               perOp(2_000_000, chanFourToFour),
+	"select2":                 perOp(300_000, select2),
+	"select8":                 perOp(300_000, select8),
+	"select64":                perOp(300_000, select64),
+	"select_ready2":           perOp(300_000, selectReady2),
+	"select_ready8":           perOp(300_000, selectReady8),
+	"select_ready64":          perOp(300_000, selectReady64),
 	"echo":                    echo,
 }
 

@@ -9,12 +9,14 @@
 //!
 //! - [`measure`]: wall clock, CPU clock, memory and context switches of a process; [`report`]: the result lines;
 //! - [`rt`]: the trait and the peers; [`co`]: the same for stackful coroutines, where code blocks; [`slot`] and [`work`]: the channel and the busy loop that all of them share;
+//! - [`chan`]: the channels of each;
 //! - [`workload`]: what is measured;
 //! - [`echo`]: the TCP echo servers and the load generator;
 //! - [`runner`]: the program `peers`, which runs all cells interleaved in fresh processes and prints one table.
 //!
 //! `README.md` says how to run them and what each row means.
 
+pub mod chan;
 pub mod co;
 pub mod echo;
 pub mod measure;

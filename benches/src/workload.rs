@@ -6,10 +6,12 @@
 
 use std::future::Future;
 
+use crate::chan::Channels;
 use crate::measure::{Stopwatch, peak_resident_bytes};
 use crate::{Report, Rt};
 
 pub mod coro;
+pub mod chan;
 pub mod goroutines;
 pub mod idle;
 pub mod memory;
@@ -17,6 +19,7 @@ pub mod mutex;
 pub mod oneshot;
 pub mod remote;
 pub mod site;
+pub mod select;
 pub mod spawn;
 pub mod stall;
 pub mod switch;
@@ -44,7 +47,7 @@ impl Setup {
 pub type Workload = fn(&Setup) -> Report;
 
 /// All workloads on runtime `R` under their names.
-pub fn all<R: Rt>() -> Vec<(&'static str, Workload)> {
+pub fn all<R: Channels>() -> Vec<(&'static str, Workload)> {
     vec![
         ("spawn_join", |s| per_op::<R, _>(s, 1_000_000, spawn::spawn_join::<R>)),
         ("skynet", spawn::skynet::<R>),
@@ -75,11 +78,14 @@ pub fn all<R: Rt>() -> Vec<(&'static str, Workload)> {
         ("stall_spin", |s| stall::tasks::<R>(s, Hog::Spin)),
         ("stall_sleep", |s| stall::tasks::<R>(s, Hog::Sleep)),
         ("stall_mutex", |s| stall::tasks::<R>(s, Hog::Mutex)),
+        ("chan_pp", |s| per_op::<R, _>(s, 500_000, chan::ping_pong::<R>)),
+        ("chan_1to1", |s| per_op::<R, _>(s, 2_000_000, chan::one_to_one::<R>)),
+        ("chan_4to4", |s| per_op::<R, _>(s, 2_000_000, chan::four_to_four::<R>)),
     ]
 }
 
 /// The workload called `name`.
-pub fn find<R: Rt>(name: &str) -> Option<Workload> {
+pub fn find<R: Channels>(name: &str) -> Option<Workload> {
     let found = all::<R>().into_iter().find(|(n, _)| *n == name);
     found.map(|(_, workload)| workload)
 }

@@ -96,7 +96,9 @@ impl Model {
         if self.states[id] == State::New {
             match self.try_send(value) {
                 Ok(()) => return Poll::Ready(Ok(())),
-                Err(TrySendError::Disconnected(value)) => return Poll::Ready(Err(SendError(value))),
+                Err(TrySendError::Disconnected(value)) => {
+                    return Poll::Ready(Err(SendError(value)));
+                }
                 Err(TrySendError::Full(_)) => {
                     self.states[id] = State::Waiting;
                     self.senders.push_back((id, value));
@@ -178,7 +180,9 @@ fn against_the_model(rng: &mut Rng) {
                 let id = model.states.len() - 1;
                 // In a select with one case, in two of the same channel, or plain.
                 let recv: Pin<Box<dyn Future<Output = RecvResult>>> = match rng.below(2) {
-                    0 => Box::pin(async { select_async! { recv(rx) -> value => value } }),
+                    0 => Box::pin(async {
+                        select_async! { recv(rx) -> value => value }
+                    }),
                     _ => Box::pin(rx.recv()),
                 };
                 ops.push((id, Op::Recv(recv)));

@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use gort_benches::Report;
 use gort_benches::co::{GortGo, May};
 use gort_benches::rt::{Gort, Smol, Tokio};
-use gort_benches::workload::{self, Setup, Workload, goroutines};
+use gort_benches::workload::{self, Setup, Workload, goroutines, select};
 
 fn main() -> ExitCode {
     let args: Vec<String> = env::args().skip(1).collect();
@@ -40,6 +40,9 @@ fn run(args: &[String]) -> Result<Report, String> {
 }
 
 fn find(name: &str, runtime: &str) -> Result<Workload, String> {
+    if let Some(found) = select::find(name, runtime) {
+        return Ok(found);
+    }
     let found = match runtime {
         "gort" => workload::find::<Gort>(name),
         "tokio" => workload::find::<Tokio>(name),
@@ -56,8 +59,10 @@ fn usage() -> String {
         all.into_iter().map(|(name, _)| format!(" {name}")).collect()
     };
     format!(
-        "usage: bench_one WORKLOAD RUNTIME PROCS [SCALE]\non gort, tokio, smol:{}\non gort-go, may:{}",
+        "usage: bench_one WORKLOAD RUNTIME PROCS [SCALE]\non gort, tokio, smol:{}\non gort-go, may:{}\n\
+         on gort, gort-go, crossbeam: {}",
         names(workload::all::<Gort>()),
         names(goroutines::all::<GortGo>()),
+        select::NAMES.join(" "),
     )
 }

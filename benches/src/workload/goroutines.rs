@@ -8,6 +8,8 @@ use super::{Setup, Workload, mutex};
 use super::site::site;
 use super::stall::{self, Hog};
 use super::{Setup, Workload};
+use super::{Setup, Workload, chan};
+use crate::chan::BlockingChannels;
 use crate::measure::{Stopwatch, memory_bytes, page_table_bytes, peak_resident_bytes};
 use crate::{Co, Report};
 
@@ -15,7 +17,7 @@ use crate::{Co, Report};
 const BATCH: u64 = 1000;
 
 /// All workloads on coroutines `C` under their names.
-pub fn all<C: Co>() -> Vec<(&'static str, Workload)> {
+pub fn all<C: BlockingChannels>() -> Vec<(&'static str, Workload)> {
     vec![
         ("go_spawn_join", |s| per_op::<C>(s, s.scaled(1_000_000), spawn_join::<C>)),
         ("go_skynet", skynet::<C>),
@@ -29,11 +31,14 @@ pub fn all<C: Co>() -> Vec<(&'static str, Workload)> {
         ("go_stall_mutex", |s| stall::coroutines::<C>(s, Hog::Mutex)),
         ("go_site_25", site::<C, 25>),
         ("go_site_100", site::<C, 100>),
+        ("go_chan_pp", |s| per_op::<C>(s, s.scaled(500_000), chan::blocking_ping_pong::<C>)),
+        ("go_chan_1to1", |s| per_op::<C>(s, s.scaled(2_000_000), chan::blocking_one_to_one::<C>)),
+        ("go_chan_4to4", |s| per_op::<C>(s, s.scaled(2_000_000), chan::blocking_four_to_four::<C>)),
     ]
 }
 
 /// The workload called `name`.
-pub fn find<C: Co>(name: &str) -> Option<Workload> {
+pub fn find<C: BlockingChannels>(name: &str) -> Option<Workload> {
     let found = all::<C>().into_iter().find(|(n, _)| *n == name);
     found.map(|(_, workload)| workload)
 }
