@@ -10,16 +10,16 @@ use crate::chan::Channels;
 use crate::measure::{Stopwatch, peak_resident_bytes};
 use crate::{Report, Rt};
 
-pub mod coro;
 pub mod chan;
+pub mod coro;
 pub mod goroutines;
 pub mod idle;
 pub mod memory;
 pub mod mutex;
 pub mod oneshot;
 pub mod remote;
-pub mod site;
 pub mod select;
+pub mod site;
 pub mod spawn;
 pub mod stall;
 pub mod switch;

@@ -67,6 +67,9 @@
 pub mod __private;
 #[cfg(not(loom))]
 #[allow(unsafe_code)] // see the ledger above
+pub mod chan;
+#[cfg(not(loom))]
+#[allow(unsafe_code)] // see the ledger above
 pub mod coro;
 #[cfg(not(loom))]
 #[allow(unsafe_code)] // see the ledger above
@@ -74,7 +77,6 @@ pub mod ffi;
 #[cfg(not(loom))]
 #[allow(unsafe_code)] // see the ledger above
 pub mod iter;
-pub mod chan;
 #[cfg(not(loom))]
 #[allow(unsafe_code)] // see the ledger above
 mod join;

@@ -8,7 +8,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::sched::g::GRef;
 use crate::sched::{lock as sched, m};
-use crate::sched::m;
 use crate::task::goroutine;
 
 /// Locks that are held, and coroutines that were created under one: while there are none, a
@@ -93,7 +92,6 @@ pub(crate) fn locks() -> Locks {
 pub fn lock_os_thread() -> OsThreadGuard {
     let goroutine = goroutine::current().map(|g| {
         lock_external(g);
-        lock(g, &goroutine::locks(g).ext);
         g.id()
     });
     OsThreadGuard { goroutine, _of_this_thread: PhantomData }
@@ -103,9 +101,6 @@ pub fn lock_os_thread() -> OsThreadGuard {
 /// thread, which may do other work.
 pub(crate) fn lock_internal(g: GRef) {
     add(g, &goroutine::locks(g).int);
-/// A frame of C on this thread's stack calls back into the goroutine `g`.
-pub(crate) fn lock_internal(g: GRef) {
-    lock(g, &goroutine::locks(g).int);
 }
 
 /// The counterpart of `lock_internal`.
@@ -143,17 +138,6 @@ fn remove(g: GRef, count: &Cell<u16>) {
     if !goroutine::locks(g).any() {
         sched::unbind(g);
     }
-    unlock(g, &goroutine::locks(g).int);
-}
-
-fn lock(_g: GRef, count: &Cell<u16>) {
-    count.set(count.get() + 1);
-    note();
-}
-
-fn unlock(_g: GRef, count: &Cell<u16>) {
-    count.set(count.get() - 1);
-    unnote();
 }
 
 /// Keeps a goroutine on its thread. See [`lock_os_thread`].
@@ -168,7 +152,6 @@ impl Drop for OsThreadGuard {
     fn drop(&mut self) {
         if let Some(g) = goroutine::current().filter(|g| Some(g.id()) == self.goroutine) {
             unlock_external(g);
-            unlock(g, &goroutine::locks(g).ext);
         }
     }
 }

@@ -162,12 +162,17 @@ impl Builder {
             return Err(invalid("Builder::max_threads: there must be at least one".into()));
         }
         let chaos = chaos_seed(self.chaos)?;
-        let migrate = self.migrate;
-        let config =
-            Config { procs, max_threads, thread_name, abort_on_panic, stack_size, migrate, chaos };
         let (migrate, start_paused) = (self.migrate, self.start_paused);
-        let config =
-            Config { procs, thread_name, abort_on_panic, stack_size, migrate, chaos, start_paused };
+        let config = Config {
+            procs,
+            max_threads,
+            thread_name,
+            abort_on_panic,
+            stack_size,
+            migrate,
+            chaos,
+            start_paused,
+        };
         let sched = Sched::start(config)?;
         Ok(Runtime { handle: Handle { sched }, grace: DROP_GRACE })
     }

@@ -4,9 +4,9 @@
 //! [`StaticExecutor`], the fastest form the crate offers: an `Executor` also keeps each live task in a locked slab.
 
 use std::future::Future;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll};
-use std::net::SocketAddr;
 use std::thread;
 use std::time::Duration;
 

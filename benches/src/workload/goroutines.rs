@@ -4,11 +4,9 @@ use std::array;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::{Setup, Workload, mutex};
 use super::site::site;
 use super::stall::{self, Hog};
-use super::{Setup, Workload};
-use super::{Setup, Workload, chan};
+use super::{Setup, Workload, chan, mutex};
 use crate::chan::BlockingChannels;
 use crate::measure::{Stopwatch, memory_bytes, page_table_bytes, peak_resident_bytes};
 use crate::{Co, Report};

@@ -9,8 +9,8 @@ use gort_netpoll::{Desc, Direction, Netpoll};
 use mio::event;
 
 use crate::rt;
-use crate::sched::preempt::poll_slice;
 use crate::sched::paused::is_tested;
+use crate::sched::preempt::poll_slice;
 
 /// Owns `io`, which is registered while this lives.
 pub(super) struct Source<S: event::Source> {

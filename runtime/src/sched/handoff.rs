@@ -30,7 +30,6 @@ use super::m::{self, M};
 use super::p::P;
 use super::stats::bump;
 use crate::task::goroutine;
-use crate::util::clock;
 
 /// How often sysmon looks whether the owner has left the core, before it gives up until the next
 /// look: some 100 us. What an M does inside the core takes less than one.
@@ -151,9 +150,7 @@ impl Sched {
             self.wakep();
         }
         // While every P was held, nobody watched the timers for others.
-        if let Some(when) = self.earliest_timer() {
-            self.netpoll.wake_at(clock::instant(when));
-        }
+        self.watch_timers();
     }
 
     /// An idle P for a thread that comes from outside, without searching. Until it gives it back

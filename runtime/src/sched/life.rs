@@ -31,9 +31,8 @@ use super::heap::Heap;
 use super::idle::Idle;
 use super::m::M;
 use super::outside::NewG;
-use super::ps::Ps;
-use super::p::P;
 use super::paused::Clock;
+use super::ps::Ps;
 use super::runq::Global;
 use super::sites::Sites;
 use super::stats::Counters;
@@ -72,11 +71,11 @@ pub(crate) struct Sched {
     pub(super) heap: Heap,
     pub(crate) netpoll: Arc<Netpoll>,
     pub(super) sysmon: Sysmon,
+    pub(super) clock: Clock,
     pub(super) handoffs: Handoffs,
     pub(super) sites: Sites,
     /// Ms that are locked to a goroutine.
     pub(super) locked: AtomicUsize,
-    pub(super) clock: Clock,
     pub(super) ids: AtomicU64,
     pub(super) outside: Counters,
     /// The names of those Gs that have one, by id.
@@ -104,11 +103,10 @@ impl Sched {
             heap: Heap::new(),
             netpoll: Arc::new(Netpoll::new()?),
             sysmon: Sysmon::new(),
+            clock: Clock::new(config.start_paused),
             handoffs: Handoffs::default(),
             sites: Sites::default(),
             locked: AtomicUsize::new(0),
-            sysmon: Sysmon::default(),
-            clock: Clock::new(config.start_paused),
             ids: AtomicU64::new(1),
             outside: Counters::default(),
             names: Mutex::default(),
@@ -202,6 +200,8 @@ impl Sched {
         let last = self.worker_ends(&mut self.idle.lock(), m);
         if last {
             self.finish();
+        } else {
+            self.watch_quiet();
         }
     }
 

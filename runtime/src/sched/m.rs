@@ -129,7 +129,6 @@ pub(crate) struct M {
     pub(super) resting: AtomicBool,
     /// This worker's thread blocks inside a poll and sleeps on its `sleeper`.
     pub(super) nested: AtomicU32,
-    nested: AtomicU32,
     /// Odd while the thread sleeps in `doze`.
     pub(super) dozes: AtomicU32,
     /// Wakers of others that the poller or the timers found.
@@ -488,98 +487,5 @@ impl M {
     #[inline]
     pub(crate) fn curg(&self) -> Option<GRef> {
         GRef::from_ptr(self.curg.load(Ordering::Relaxed)) // Relaxed: as in `set_curg`
-    }
-
-    /// Queues a G that lives here, from another thread, and sees to it that this M runs it.
-    pub(super) fn push_resident(&self, g: Runnable) {
-        if self.outside.get() {
-            // Before the push: after it the `block_on` here may end.
-            let sleeper = self.sleeper();
-            push_link(&self.inbox, g.into_g());
-            return sleeper.wake();
-        }
-        push_link(&self.inbox, g.into_g());
-        fence(Ordering::SeqCst); // PushFence: the push comes before the look at what the M does
-        // Relaxed twice: ordered by the fence, which pairs with SleepFence and NestFence.
-        if self.resting.load(Ordering::Relaxed) {
-            self.sched().wake_home(self);
-        } else if self.nested.load(Ordering::Relaxed) != 0 {
-            self.sleeper().wake();
-        } else {
-            self.sched().idle.end_backoff_of(self);
-        }
-    }
-
-    /// Queues a G that lives here, from this thread: to run next, as it was woken just now.
-    pub(super) fn push_resident_next(&self, g: Runnable) {
-        let old = self.pop_resident_next();
-        self.local_next.set(Some(g.into_g()));
-        if let Some(old) = old {
-            self.push_resident_last(old);
-        }
-    }
-
-    /// Queues a G that lives here, from this thread, at the tail.
-    pub(super) fn push_resident_last(&self, g: Runnable) {
-        self.local_runq.borrow_mut().push_back(g);
-    }
-
-    /// The resident that was woken last, here.
-    #[inline]
-    pub(super) fn pop_resident_next(&self) -> Option<Runnable> {
-        let g = self.local_next.get()?;
-        self.local_next.set(None);
-        // SAFETY: `push_resident_next` had it as a Runnable, and it is taken once.
-        Some(unsafe { Runnable::claim(g) })
-    }
-
-    /// The next resident.
-    pub(super) fn pop_resident(&self) -> Option<Runnable> {
-        // Relaxed: a look; the take orders.
-        if !self.inbox.load(Ordering::Relaxed).is_null() {
-            take_links(&self.inbox, |g| self.push_resident_last(g));
-        }
-        self.pop_resident_next().or_else(|| self.local_runq.borrow_mut().pop_front())
-    }
-
-    /// Whether others have queued nothing for this M.
-    pub(super) fn inbox_is_empty(&self) -> bool {
-        // Relaxed: who sleeps on it, or looks at all of them, has a fence before.
-        self.inbox.load(Ordering::Relaxed).is_null()
-    }
-
-    /// Whether any resident is runnable.
-    #[inline]
-    pub(super) fn has_residents(&self) -> bool {
-        // Relaxed: who sleeps on it has a fence before (SleepFence).
-        !self.inbox.load(Ordering::Relaxed).is_null()
-            || !self.local_runq.borrow().is_empty()
-            || self.local_next.get().is_some()
-    }
-
-    /// Takes turns between the residents and the P's queues.
-    #[inline]
-    pub(super) fn residents_first(&self) -> bool {
-        self.residents_first.replace(!self.residents_first.get())
-    }
-
-    /// This worker's thread is about to block inside a poll while `f` runs.
-    pub(super) fn nesting<R>(&self, f: impl FnOnce() -> R) -> R {
-        struct Leave<'a>(&'a AtomicU32);
-        impl Drop for Leave<'_> {
-            fn drop(&mut self) {
-                self.0.fetch_sub(1, Ordering::Relaxed); // Relaxed: this thread is awake
-            }
-        }
-        self.use_sleeper();
-        self.nested.fetch_add(1, Ordering::Relaxed); // Relaxed: ordered by the fence
-        let _leave = Leave(&self.nested);
-        fence(Ordering::SeqCst); // NestFence: announced before the inbox is looked at
-        f()
-    }
-
-    /// Where this M's thread sleeps.
-    pub(super) fn sleeper(&self) -> Arc<Note> {
-        self.sleeper.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }

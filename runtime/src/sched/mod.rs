@@ -12,8 +12,6 @@
 //! | `blocking`, `lock` | announced blocking; goroutines that are locked to their thread |
 //! | `residents` | what lives on one thread |
 //! | `ps` | how many Ps there are |
-//! | `timers` | the timer heaps |
-//! | `idle`, `rest`, `steal` | who wakes whom, who sleeps, what a search pays |
 //! | `timers`, `paused` | the timer heaps; the test clock |
 //! | `sysmon` | the watchman |
 //! | `life` | start and end of a scheduler |
@@ -44,12 +42,13 @@ pub(crate) mod outside;
 #[cfg(not(loom))]
 mod p;
 #[cfg(not(loom))]
-pub(crate) mod preempt;
-#[cfg(not(loom))]
-pub(crate) mod ps;
 pub(crate) mod paused;
 #[cfg(all(test, loom))]
 mod paused_model;
+#[cfg(not(loom))]
+pub(crate) mod preempt;
+#[cfg(not(loom))]
+pub(crate) mod ps;
 #[cfg(not(loom))]
 pub(crate) mod ready;
 #[cfg(not(loom))]

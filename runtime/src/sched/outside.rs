@@ -25,7 +25,6 @@ use super::stats::bump;
 use super::status::{Status, Wake as Woken};
 use super::timers::{Closed, TimerId, Timers};
 use crate::stack::Hold;
-use crate::util::clock;
 use crate::util::note::Note;
 use crate::util::opaque;
 

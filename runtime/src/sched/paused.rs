@@ -270,7 +270,7 @@ impl Sched {
     /// of them slept.
     fn is_quiet(&self, lists: &Lists) -> Quiet {
         let counts = self.idle.counts();
-        if lists.ps.len() < self.ps.len() || counts.spinning > 0 || counts.is_closing() {
+        if !self.all_idle(lists) || counts.spinning > 0 || counts.is_closing() {
             return Quiet::No;
         }
         let mut dozing = Vec::new();
@@ -332,7 +332,7 @@ impl M {
         self.acquirep(p);
         drop(lists);
         let now = sched.now();
-        for p in &sched.ps {
+        for p in sched.ps.iter() {
             p.timers.fire(now, |waker| ready.push(waker));
         }
         // SAFETY: this M holds the P, inside the core.

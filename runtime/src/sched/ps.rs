@@ -16,7 +16,6 @@ use super::Sched;
 use super::idle::{Lists, PROC, SURPLUS};
 use super::p::P;
 use super::timers::Timers;
-use crate::util::clock;
 
 /// More Ps than any machine has threads; each costs some kilobytes.
 pub(crate) const PROCS_MAX: usize = 4096;
@@ -165,7 +164,7 @@ impl Sched {
     /// Fires what is due at Ps that rest.
     pub(super) fn fire_resting(&self) {
         if self.ps.len() > self.ps.procs() {
-            let now = clock::now();
+            let now = self.now();
             let mut fired = Vec::new();
             for p in self.ps.iter().skip(self.ps.procs()).filter(|p| p.timers.earliest() <= now) {
                 p.timers.fire(now, |waker| fired.push(waker));

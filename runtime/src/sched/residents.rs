@@ -126,6 +126,12 @@ impl M {
         self.pop_resident_next().or_else(|| self.local_runq.borrow_mut().pop_front())
     }
 
+    /// Whether others have queued nothing for this M.
+    pub(super) fn inbox_is_empty(&self) -> bool {
+        // Relaxed: who sleeps on it, or looks at all of them, has a fence before.
+        self.inbox.load(Ordering::Relaxed).is_null()
+    }
+
     /// Whether any resident is runnable.
     #[inline]
     pub(super) fn has_residents(&self) -> bool {

@@ -81,14 +81,9 @@ impl M {
     fn sleep_on_note(&self) {
         let sched = self.sched();
         // The M in the netpoller sleeps until the earliest timer, and this M's P may have had it.
-        if let Some(when) = sched.earliest_timer() {
-            sched.netpoll.wake_at(clock::instant(when));
-        }
+        sched.watch_timers();
         while !self.take_nextp() && !self.has_nextg() {
             if sched.idle.counts().is_closing() || self.ends.get() {
-        sched.watch_timers();
-        while !self.take_nextp() {
-            if sched.idle.counts().is_closing() {
                 return;
             }
             if !self.is_spare.get() {

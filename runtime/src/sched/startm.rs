@@ -134,6 +134,8 @@ impl Sched {
         drop(lists);
         if last {
             self.finish(); // everybody else has left meanwhile
+        } else {
+            self.watch_quiet();
         }
     }
 
@@ -222,6 +224,7 @@ impl Sched {
 
     pub(super) fn put_outside_m(&self, m: Arc<M>) {
         self.idle.lock().outside.push(m);
+        self.watch_quiet();
     }
 }
 

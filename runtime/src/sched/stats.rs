@@ -144,13 +144,6 @@ impl Sched {
     pub(crate) fn metrics(&self) -> Metrics {
         let per_proc: Vec<ProcMetrics> =
             self.ps.iter().take(self.ps.procs()).map(proc_metrics).collect();
-        let sum = |f: fn(&Counters) -> &[AtomicU64; 2], kind: usize| -> u64 {
-            let ps: u64 = self.ps.iter().map(|p| read(&f(&p.counters)[kind])).sum();
-            ps + read(&f(&self.outside)[kind])
-        };
-        let spawned = [0, 1].map(|kind| sum(|c| &c.spawns, kind));
-        let live = |kind: usize| spawned[kind].saturating_sub(sum(|c| &c.ends, kind)) as usize;
-        let per_proc: Vec<ProcMetrics> = self.ps.iter().map(proc_metrics).collect();
         let spawned = [0, 1].map(|kind| self.sum(|c| &c.spawns[kind]));
         let live = |kind: usize| spawned[kind].saturating_sub(self.ended(kind)) as usize;
         let idle = self.idle.counts();

@@ -111,10 +111,6 @@ fn to_system(control: &Control, word: usize) -> usize {
         control.g0.set(Some(g0));
         word
     })
-    // SAFETY: the M's flow, suspended in `serve`, which keeps the context that it gets.
-    let (g0, word) = unsafe { switch::switch(g0, word) };
-    control.g0.set(Some(g0));
-    word
 }
 
 /// Runs `job` on the stack of the goroutine `g`, below its frame in `on_system_stack`. Called on

@@ -36,10 +36,6 @@ impl Instant {
         self.nanos
     }
 
-    pub(crate) fn from_nanos(nanos: u64) -> Instant {
-        Instant { nanos }
-    }
-
     /// The time since `earlier`; zero if that is later.
     #[must_use]
     pub fn duration_since(self, earlier: Instant) -> Duration {

@@ -39,14 +39,13 @@ impl Note {
         self.sleep_until_woken(Some(limit))
     }
 
-    fn sleep_until_woken(&self, limit: Option<Duration>) -> bool {
     /// Whether the owner is asleep and nobody has woken it yet.
     pub(crate) fn is_asleep(&self) -> bool {
         // Acquire: what the owner did before is seen.
         self.word.load(Ordering::Acquire) == SLEEPING
     }
 
-    fn sleep_until_woken(&self, limit: Option<Duration>) {
+    fn sleep_until_woken(&self, limit: Option<Duration>) -> bool {
         // Acquire: pairs with the Release swap in `wake`, so that what the waker wrote is seen.
         // EMPTY becomes SLEEPING, NOTIFIED becomes EMPTY.
         if self.word.fetch_sub(1, Ordering::Acquire) == NOTIFIED {
