@@ -251,8 +251,11 @@ impl Shared {
         while let Some(parent) = highest.parent.as_ref().filter(|p| p.deadline == self.deadline) {
             highest = parent;
         }
-        if self.cause.get().is_none() {
-            CancelToken { shared: highest.clone() }.cancel_as(CancelCause::DeadlineExceeded);
+        // The second one counts where somebody else is on the way down from the first.
+        for shared in [highest, self] {
+            if self.cause.get().is_none() {
+                CancelToken { shared: shared.clone() }.cancel_as(CancelCause::DeadlineExceeded);
+            }
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
 use futures::stream::{FuturesUnordered, Stream, StreamExt};
 
@@ -85,11 +85,7 @@ impl<T> JoinSet<T> {
 
     /// The result of a member that has ended, if there is one. Blocks nothing.
     pub fn try_join_next(&mut self) -> Option<Result<T, JoinError>> {
-        let ended = self.members.iter().any(JoinHandle::is_finished);
-        if !ended {
-            return None;
-        }
-        let mut cx = Context::from_waker(std::task::Waker::noop());
+        let mut cx = Context::from_waker(Waker::noop());
         match self.members.poll_next_unpin(&mut cx) {
             Poll::Ready(result) => result,
             Poll::Pending => None,
