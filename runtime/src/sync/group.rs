@@ -94,7 +94,8 @@ impl<E> Group<E> {
     /// With the first panic of a member, when all have ended.
     pub async fn join(mut self) -> Result<(), E> {
         let token = self.shared.token.clone();
-        let mut cancelled = Some(pin!(token.cancelled()));
+        let cancelled = pin!(token.cancelled());
+        let mut cancelled = Some(cancelled);
         let mut panic: Option<JoinError> = None;
         poll_fn(|cx| {
             if cancelled.as_mut().is_some_and(|c| c.as_mut().poll(cx).is_ready()) {
