@@ -48,6 +48,39 @@ fn time_waits_for_those_who_run() {
     });
 }
 
+/// Threads that have lost their P, or gave it up: hogs, announced calls, blocking tasks.
+#[test]
+fn time_waits_for_those_who_run_without_a_proc() {
+    paused(|kind| async move {
+        let start = Instant::now();
+        let sleeper = kind.start(async move {
+            sleep(HOUR).await;
+            start.elapsed()
+        });
+        let still = move || assert_eq!(Instant::now(), start);
+        let hog = kind.start(async move {
+            thread::sleep(25 * MS); // longer than a slice
+            still();
+        });
+        let announced = kind.start(async move {
+            gort::blocking(|| thread::sleep(5 * MS));
+            still();
+            gort::syscall(|| thread::sleep(5 * MS));
+            still();
+        });
+        let beside = gort::spawn_blocking(move || {
+            thread::sleep(30 * MS);
+            still();
+            sleep(SEC).wait();
+            start.elapsed()
+        });
+        hog.await.unwrap();
+        announced.await.unwrap();
+        assert_eq!(beside.await.unwrap(), SEC);
+        assert_eq!(sleeper.await.unwrap(), HOUR);
+    });
+}
+
 /// A `block_on` inside a poll, and the rest of that poll, which holds no P.
 #[test]
 fn time_waits_for_a_poll_without_a_proc() {
