@@ -25,6 +25,8 @@ pub(crate) mod blocking;
 pub(crate) mod g;
 #[cfg(not(loom))]
 pub(crate) mod handoff;
+#[cfg(all(test, loom))]
+mod handoff_model;
 #[cfg(not(loom))]
 pub(crate) mod heap;
 #[cfg(not(loom))]
