@@ -82,8 +82,8 @@ impl Sched {
             drop(lists);
             self.cancel_unstarted([g]);
         } else if let Some(m) = lists.take_vacant() {
+            m.set_nextg(g, serves); // under the lock: see `sleep_on_note`
             drop(lists);
-            m.set_nextg(g, serves);
             m.note.wake();
         } else {
             let m = self.new_worker(&mut lists);

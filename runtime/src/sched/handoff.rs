@@ -49,19 +49,22 @@ pub(super) struct Handoffs {
 
 impl Sched {
     /// Takes `p` from its owner, which is away in user code, and gives it to an M that has the
-    /// time. False: the owner is not away.
-    pub(super) fn retake(&self, p: &'static P) -> bool {
+    /// time. False: the owner is not away, or `dispatches` is not the number of its last one.
+    pub(super) fn retake(&self, p: &'static P, dispatches: u64) -> bool {
         // SAFETY: Ms live as long as the scheduler. Acquire: pairs with `acquirep`.
         let Some(m) = (unsafe { p.owner.load(Ordering::Acquire).as_ref() }) else { return false };
         let taken = m.lock_out(p, PATIENCE, || {
+            if p.counters.dispatches() != dispatches {
+                return None; // it has been back meanwhile
+            }
             // SAFETY: `lock_out` runs this only while the owner cannot enter the core.
             let local = unsafe { p.local() };
             local.end_slice(None); // what the slice has spawned keeps its order
             p.counters.set_hidden(local.hidden());
             m.releasep();
-            (local.is_empty(), m.is_outside(), m.lose_p())
+            Some((local.is_empty(), m.is_outside(), m.lose_p()))
         });
-        let Some((empty, outside, site)) = taken else { return false };
+        let Some((empty, outside, site)) = taken.flatten() else { return false };
         bump(&p.counters.retakes); // sysmon is the only writer
         if let Some(site) = site {
             self.note_surprise(site);
@@ -93,24 +96,22 @@ impl Sched {
     /// Takes back the P of a thread that goes on without one. `outside`: it was counted only for
     /// as long as it had it (`take_idle_p`).
     pub(super) fn put_p(&self, p: &'static P, empty: bool, outside: bool) {
-        if !empty && self.is_surplus(p) {
-            self.drain_p(p);
+        let mut lists = self.idle.lock();
+        let closing = self.is_closing();
+        if !empty && (closing || self.is_surplus(p)) {
+            drop(lists);
+            self.drain_p(p); // nobody will hold it again
             return self.put_p(p, true, outside);
         }
-        let mut lists = self.idle.lock();
         if outside {
             lists.threads -= 1;
         }
-        if self.is_closing() {
+        if closing {
             let last = lists.threads == 0;
             drop(lists);
             if last {
                 self.finish();
             }
-        } else if self.is_surplus(p) && !empty {
-            lists.threads += usize::from(outside);
-            drop(lists);
-            self.put_p(p, empty, outside); // the number of Ps has changed this moment
         } else if !self.is_surplus(p)
             && let Some(m) = lists.next_wanting(&self.idle)
         {
@@ -273,6 +274,9 @@ impl Drop for Syscall<'_> {
 /// stop, for a poll cannot be left.
 #[cold]
 pub(super) fn exitsyscall(m: &M) {
+    if m.serves.get() {
+        return; // it had none, and runs beside the Ps to its end
+    }
     if !m.enter().reacquirep() && !m.is_outside() && !goroutine::yield_here() {
         m.detach();
     }

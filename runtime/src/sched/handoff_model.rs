@@ -15,6 +15,7 @@ use std::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
 const PROC: usize = 1;
 const SPINNING: usize = 1 << 8;
 const WANTED: usize = 1 << 16;
+const CLOSING: usize = 1 << 17;
 const MASK: usize = 0xFF;
 /// A thief's, and sysmon's; large enough to see the owner come out.
 const ONE_LOOK: usize = 1;
@@ -264,8 +265,8 @@ impl World {
         }
         self.counts.fetch_add(SPINNING, SeqCst);
         let m = lists.ms.pop().unwrap_or(2); // a new thread
-        drop(lists);
         self.ms[m].nextp.store(true, Release);
+        drop(lists);
         self.ms[m].note.store(true, Release);
     }
 
@@ -358,8 +359,8 @@ impl World {
         }
         let vacant = lists.ms.iter().rposition(|m| self.ms[*m].residents.load(Relaxed) == 0);
         let m = vacant.map_or(2, |i| lists.ms.remove(i)); // or a new thread
-        drop(lists);
         self.set_nextg(m);
+        drop(lists);
         self.ms[m].note.store(true, Release);
         true
     }
@@ -370,6 +371,10 @@ impl World {
         while !it.nextp.load(Acquire) && !it.nextg.load(Relaxed) {
             if it.ends.get() {
                 return true;
+            }
+            if self.counts.load(Relaxed) & CLOSING != 0 {
+                self.lists().ms.retain(|other| *other != m);
+                return !self.is_forsaken(m);
             }
             if !it.note.swap(false, Acquire) {
                 self.end_if_idle(m);
@@ -389,6 +394,15 @@ impl World {
             lists.ms.retain(|other| *other != m);
         }
         self.ms[m].ends.set(lists.ms.len() < before);
+    }
+
+    fn start_closing(&self) {
+        self.counts.fetch_or(CLOSING, SeqCst);
+        let mut lists = self.lists();
+        lists.closed = true;
+        let ms = std::mem::take(&mut lists.ms);
+        drop(lists);
+        ms.into_iter().for_each(|m| self.ms[m].note.store(true, Release));
     }
 
     /// Whether `m` was given something that it will not see any more.
@@ -423,9 +437,11 @@ fn a_taken_p_has_one_user() {
         world.leave(0);
         let outside = world.enter(0);
         world.work(0);
+        let held = world.ms[0].p.load(Relaxed);
         let inside = world.enter(0);
         world.work(0);
         world.set_in_rt(0, inside);
+        assert_eq!(world.ms[0].p.load(Relaxed), held, "the P goes while its owner is inside");
         world.work(0);
         world.set_in_rt(0, outside);
         world.enter(0);
@@ -615,5 +631,20 @@ fn an_m_with_residents_does_not_end() {
         assert!(!world.sleep_on_note(0));
         pusher.join().unwrap();
         world.settle();
+    });
+}
+
+/// The runtime ends: the G is cancelled, or it runs.
+#[test]
+fn the_end_against_who_starts_a_g() {
+    loom::model(|| {
+        let world = World::idle();
+        world.lists().ms.push(0);
+        let starter = run(&world, World::start_beside);
+        let closer = run(&world, World::start_closing);
+        let ended = world.sleep_on_note(0);
+        closer.join().unwrap();
+        starter.join().unwrap();
+        assert!(!ended || !world.is_forsaken(0), "a G is never run, and never cancelled");
     });
 }

@@ -42,7 +42,7 @@ pub(super) const LOCKED: u64 = 1 << 37;
 /// Some spawn sites are known to surprise (`sites.rs`).
 pub(super) const SITES: u64 = 1 << 38;
 /// Whoever dispatches has more to do than usual.
-const UNUSUAL: u64 = CLOSING | WANTED | FAIR | SURPLUS | LOCKED | SITES;
+const UNUSUAL: u64 = CLOSING | WANTED | FAIR | SURPLUS | LOCKED;
 pub(super) const MASK: u64 = 0xFFFF;
 /// A lone wake helps every 2^k-th time; k stops here (a guess: 4096 wakes are about 0.4 ms).
 const LONE_SHIFT_MAX: u32 = 12;

@@ -14,7 +14,7 @@
 use std::sync::atomic::Ordering;
 
 use super::g::{GRef, Runnable};
-use super::idle::LOCKED;
+use super::idle::{LOCKED, WANTED};
 use super::m::{self, M};
 use super::p::P;
 use crate::task::goroutine;
@@ -100,8 +100,10 @@ impl M {
     #[cold]
     pub(super) fn next_locked(&self, p: &P) -> Option<Runnable> {
         self.found();
+        let sched = self.sched();
+        let wanted = sched.idle.counts().has(WANTED) || sched.is_surplus(p);
         // SAFETY: this M holds the P, inside the core.
-        let others = !unsafe { p.local() }.is_empty() || self.sched().has_work();
+        let others = wanted || !unsafe { p.local() }.is_empty() || sched.has_work();
         if !(others && self.has_dispatched(p))
             && let Some(g) = self.pop_resident()
         {

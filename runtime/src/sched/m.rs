@@ -363,6 +363,7 @@ impl M {
             self.p.store(std::ptr::null_mut(), Ordering::Relaxed); // Relaxed: as in `p`
             // Release: the next owner sees the queues as they are left.
             p.owner.store(std::ptr::null_mut(), Ordering::Release);
+            self.forget_request(); // it was for the P's sake
         }
     }
 

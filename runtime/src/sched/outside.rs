@@ -314,6 +314,7 @@ impl M {
         let (g, yielded) = (self.curg(), self.take_yielded());
         self.handoffp();
         let result = f(self);
+        self.handoffp(); // what has run may have come back to one
         self.set_curg(g);
         if yielded {
             self.set_yielded();

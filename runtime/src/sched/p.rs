@@ -194,10 +194,16 @@ impl P {
         self.inbox.load(Ordering::Relaxed).is_null()
     }
 
+    /// Takes what is in the inbox, oldest first. Anyone may do this.
+    #[cold]
+    pub(super) fn take_inbox(&self, f: impl FnMut(Runnable)) {
+        take_links(&self.inbox, f);
+    }
+
     /// Moves the inbox to the woken queue of `to`, oldest first. Anyone may do this.
     #[cold]
     pub(super) fn drain_inbox(&self, to: &mut Local) {
-        take_links(&self.inbox, |g| to.shared.woken.push(g));
+        self.take_inbox(|g| to.shared.woken.push(g));
     }
 }
 

@@ -41,10 +41,12 @@ impl M {
 
     /// Whether the running G has to yield at this wait.
     fn take_request(&self) -> bool {
-        // Relaxed twice: as above.
+        // Relaxed three times: as above. An exchange, for sysmon may just be taking it back.
         match self.preempt.load(Ordering::Relaxed) {
             ASKED => {
-                self.preempt.store(WARNED, Ordering::Relaxed);
+                let (asked, warned) = (ASKED, WARNED);
+                let relaxed = Ordering::Relaxed;
+                let _ = self.preempt.compare_exchange(asked, warned, relaxed, relaxed);
                 false
             }
             WARNED => {

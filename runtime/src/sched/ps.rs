@@ -119,9 +119,23 @@ impl Sched {
         self.idle.set_bit(SURPLUS, self.has_held_surplus(&lists));
         drop(lists);
         if n > before {
+            self.serve_wanting();
             self.look_after_retiring();
         }
         before
+    }
+
+    /// Ps have been listed as idle while some M may want one.
+    pub(super) fn serve_wanting(&self) {
+        loop {
+            let mut lists = self.idle.lock();
+            if lists.ps.is_empty() {
+                return;
+            }
+            let Some(m) = lists.next_wanting(&self.idle) else { return };
+            let Some(p) = self.take_p(&mut lists) else { return };
+            self.wake_with(lists, m, p);
+        }
     }
 
     fn lists_shrink(&self, lists: &mut Lists) {
@@ -149,21 +163,27 @@ impl Sched {
     /// Moves what is queued at a surplus P to the global queue. Nobody holds it, and it is in no
     /// list: the caller has it alone.
     #[cold]
-    pub(super) fn drain_p(&self, p: &'static P) {
+    pub(super) fn drain_p(&self, p: &P) {
         // SAFETY: see above.
         let local = unsafe { p.local() };
         p.drain_inbox(local);
         while let Some(g) = local.pop() {
-            self.global.push(g);
+            match g.g().home() {
+                Some(home) => home.push_resident(g),
+                None => self.global.push(g),
+            }
         }
         p.counters.set_hidden(0);
         self.idle.want_fair_turn();
         self.wakep_foreign();
     }
 
-    /// Fires what is due at Ps that rest.
+    /// Fires what is due at Ps that rest, and passes on what came late into their inboxes.
     pub(super) fn fire_resting(&self) {
         if self.ps.len() > self.ps.procs() {
+            for p in self.ps.iter().skip(self.ps.procs()).filter(|p| !p.inbox_is_empty()) {
+                p.take_inbox(|g| self.inject(g));
+            }
             let now = self.now();
             let mut fired = Vec::new();
             for p in self.ps.iter().skip(self.ps.procs()).filter(|p| p.timers.earliest() <= now) {

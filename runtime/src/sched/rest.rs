@@ -83,7 +83,13 @@ impl M {
         // The M in the netpoller sleeps until the earliest timer, and this M's P may have had it.
         sched.watch_timers();
         while !self.take_nextp() && !self.has_nextg() {
-            if sched.idle.counts().is_closing() || self.ends.get() {
+            if self.ends.get() {
+                return;
+            }
+            if sched.idle.counts().is_closing() {
+                // Whoever has taken it out of the list has given it something by then.
+                sched.idle.lock().remove(self);
+                self.take_nextp();
                 return;
             }
             if !self.is_spare.get() {
@@ -115,6 +121,7 @@ impl M {
             let counts = sched.idle.counts();
             if counts.is_closing() {
                 sched.idle.lock().poller = None;
+                self.take_nextp(); // as in `sleep_on_note`
                 break;
             }
             // A timer came before the announcement, or a P went idle: these are ours to watch now.

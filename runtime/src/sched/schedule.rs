@@ -85,6 +85,7 @@ impl M {
     #[cold]
     fn see_to(&self, p: &P, counts: Counts) -> Errand {
         if counts.is_closing() {
+            self.sched().drain_p(p); // what lives on some thread has to end there
             self.releasep();
             return Errand::End;
         }

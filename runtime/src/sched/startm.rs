@@ -79,8 +79,8 @@ impl Sched {
         // one would only be woken to pass on what it found.
         let prefer_poller = lists.ps.is_empty() && lists.poller.is_some();
         if !prefer_poller && let Some(m) = lists.ms.pop() {
+            give(m, p); // under the lock: see `sleep_on_note`
             drop(lists);
-            give(m, p);
             m.note.wake();
         } else if let Some(m) = lists.poller.take() {
             give(m, p);

@@ -19,6 +19,7 @@ use std::sync::atomic::{Ordering, fence};
 use std::time::Duration;
 
 use super::g::Runnable;
+use super::idle::{CLOSING, WANTED};
 use super::m::M;
 use super::p::P;
 use super::ps::Ps;
@@ -98,7 +99,7 @@ impl M {
     pub(super) fn steal(&self, p: &P) -> Option<Runnable> {
         let sched = self.sched();
         let procs = sched.ps.procs();
-        if procs == 1 || !self.searches(procs) {
+        if sched.ps.len() == 1 || !self.searches(procs) {
             return sched.run_all_timers(self).then(|| self.pop(p)).flatten();
         }
         self.settle();
@@ -227,7 +228,8 @@ impl M {
     fn back_off(&self, mut profit: Profit) {
         let sched = self.sched();
         fence(Ordering::SeqCst); // SleepFence: announced before it looks once more
-        let mut looks = if sched.has_foreign_work() { 0 } else { 1 << profit.skip };
+        let has_work = || sched.has_foreign_work() || self.has_residents();
+        let mut looks = if has_work() { 0 } else { 1 << profit.skip };
         while looks > 0 {
             let (ticks, start) = (sched.dispatches(), clock::now());
             // A foreign submit ends the wait early.
@@ -235,7 +237,7 @@ impl M {
             let (ticks, waited) = (sched.dispatches() - ticks, clock::now() - start);
             let counts = sched.idle.counts();
             let alone = counts.procs + 1 >= sched.ps.procs();
-            if alone || counts.is_closing() || sched.has_foreign_work() {
+            if alone || counts.has(CLOSING | WANTED) || has_work() {
                 break;
             }
             let tiny = waited < WORTH * ticks;

@@ -197,7 +197,10 @@ impl Sched {
             owner.ask_to_yield();
         }
         let due = in_syscall || (overdue || self.config.chaos.is_some()) && self.may_detach();
-        let taken = due && self.is_p_needed(p) && self.retake(p);
+        let taken = due && self.is_p_needed(p) && self.retake(p, dispatches);
+        if taken {
+            (watched.since, watched.asked) = (now, false); // the next owner begins
+        }
         taken || !in_syscall && !overdue
     }
 
@@ -218,7 +221,9 @@ impl Sched {
             if !self.announce_sleep() {
                 return;
             }
-            self.sysmon.note.sleep_for(TRIM_PERIOD);
+            if self.sysmon.note.sleep_for(TRIM_PERIOD) {
+                return; // there is something to do
+            }
             while pool::scavenge(TRIM_MOST) > 0 {}
         }
         if self.announce_sleep() {
