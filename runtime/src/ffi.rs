@@ -35,8 +35,7 @@
 //! The goroutine waits, and its thread, whose stack holds the frames of C, goes on with whatever
 //! else lives there; its P goes to others. The frames of C end in the reverse order of their
 //! beginning: a callback that is done while another goroutine's C frames lie above its own waits
-//! for them to end. A callback that waits for ever keeps its thread, and the runtime cannot end
-//! before it, but in its grace.
+//! for them to end.
 //!
 //! While it is in a callback a goroutine is [locked](crate::lock_os_thread) to its thread.
 //!

@@ -21,7 +21,7 @@ use gort_tests::{
 };
 
 use coro_places::{assert_calm, everywhere};
-use go_modes::for_modes;
+use go_modes::{MODES, check, for_modes};
 
 /// Has C call `f` back, and gives what that returns.
 fn round_trip<R>(f: impl FnOnce() -> R) -> R {
@@ -32,7 +32,7 @@ fn round_trip<R>(f: impl FnOnce() -> R) -> R {
             result = ffi::callback(f).ok();
         });
     });
-    result.expect("it did not panic")
+    result.expect("`call` raises a panic again")
 }
 
 /// An address on the stack of the caller.
@@ -309,6 +309,32 @@ fn an_abort_waits_for_c() {
         assert!(goroutine.wait().unwrap_err().is_cancelled());
         assert_eq!((order.load(SeqCst), probe.drops()), (3, 1));
     });
+}
+
+/// The end of the runtime ends a callback that waits, and then the goroutine.
+#[test]
+fn the_end_of_the_runtime() {
+    for mode in MODES {
+        for procs in [1, 2, 4] {
+            let (waiting, ended) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+            check(mode, procs, |rt, _| {
+                for _ in 0..3 {
+                    let (waiting, ended) = (waiting.clone(), ended.clone());
+                    drop(rt.go(move || {
+                        let _last = OnDrop::new(|| {
+                            ended.fetch_add(1, SeqCst);
+                        });
+                        round_trip(|| {
+                            waiting.fetch_add(1, SeqCst);
+                            sleep(Duration::MAX).wait();
+                        });
+                    }));
+                }
+                eventually("all wait", || waiting.load(SeqCst) == 3);
+            });
+            assert_eq!(ended.load(SeqCst), 3);
+        }
+    }
 }
 
 /// Code on the thread's stack that is no callback waits as it does in a poll.

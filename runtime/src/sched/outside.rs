@@ -291,10 +291,12 @@ impl M {
         }
     }
 
-    /// A destructor waits while the runtime ends, and the workers that would poll have left.
+    /// A destructor waits while the runtime ends, or a callback from C, and the workers that would
+    /// poll have left.
     #[cold]
     fn poll_while_closing(&self, sleeper: &Note) {
         let sched = self.sched();
+        self.abort_outer_residents();
         sched.run_all_timers(self);
         sched.netpoll.try_poll(&mut |waker| self.ready_waker(waker));
         if !self.run_foreign() {
@@ -367,18 +369,7 @@ impl M {
     /// nothing is left, however long that takes.
     pub(super) fn drop_residents(&self) {
         while self.residents() > 0 {
-            let mut left = false;
-            self.sched().heap.for_each_live(|g| {
-                if g.home().is_some_and(|home| std::ptr::eq(home, self)) {
-                    left = true;
-                    if g.status().abort() == Woken::Queue {
-                        // SAFETY: the abort gave the G to this thread.
-                        self.push_resident_last(unsafe { Runnable::claim(g) });
-                    }
-                }
-                super::ready::drop_ref(g);
-            });
-            if !left {
+            if !self.abort_residents() {
                 return;
             }
             self.nesting(|| {
@@ -386,6 +377,34 @@ impl M {
                 // What somebody is just waking, or what waits in a destructor, arrives later.
                 self.sleeper().sleep_for(Duration::from_millis(1));
             });
+        }
+    }
+
+    /// Aborts what lives on this worker. False: nothing does.
+    fn abort_residents(&self) -> bool {
+        let mut any = false;
+        self.sched().heap.for_each_live(|g| {
+            if g.home().is_some_and(|home| std::ptr::eq(home, self)) {
+                any = true;
+                if g.status().abort() == Woken::Queue {
+                    // SAFETY: the abort gave the G to this thread.
+                    self.push_resident_last(unsafe { Runnable::claim(g) });
+                }
+            }
+            super::ready::drop_ref(g);
+        });
+        any
+    }
+
+    /// The runtime ends, and this thread is in the middle of something that may wait for what
+    /// lives on it.
+    fn abort_outer_residents(&self) {
+        let mut outer = self.outer();
+        while let Some(m) = outer {
+            if !m.is_outside() && m.sched().is_closing() {
+                m.resumed(|| m.abort_residents());
+            }
+            outer = m.outer();
         }
     }
 

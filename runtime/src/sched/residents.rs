@@ -162,6 +162,11 @@ impl M {
         f()
     }
 
+    /// Whether it does.
+    pub(super) fn is_nested(&self) -> bool {
+        self.nested.load(Ordering::SeqCst) != 0 // SeqCst: pairs with NestFence
+    }
+
     /// Where this M's thread sleeps.
     pub(super) fn sleeper(&self) -> Arc<Note> {
         self.sleeper.lock().unwrap_or_else(PoisonError::into_inner).clone()

@@ -205,6 +205,8 @@ impl Sched {
         let ms = std::mem::take(&mut lists.ms);
         let locked = std::mem::take(&mut lists.locked);
         let blocking = lists.blocking.close();
+        // Those that wait in the middle of something have to end what lives on them.
+        lists.all.iter().filter(|m| m.is_nested()).for_each(|m| m.sleeper().wake());
         drop(lists);
         ms.iter().chain(&locked).for_each(|m| m.note.wake());
         self.cancel_unstarted(blocking);
