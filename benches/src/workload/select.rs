@@ -85,6 +85,7 @@ macro_rules! over {
     ($n:literal $tasks:ident $goroutines:ident $ready:ident: $($i:literal)*) => {
         async fn $tasks(n: u64) -> u64 {
             let (txs, rxs) = channels::<$n>(false);
+            let _open = txs.clone();
             let sending = Gort::spawn(async move {
                 let mut x = 1;
                 for i in 0..n {
@@ -102,6 +103,7 @@ macro_rules! over {
 
         fn $goroutines(n: u64) -> u64 {
             let (txs, rxs) = channels::<$n>(false);
+            let _open = txs.clone();
             let sending = gort::go(move || {
                 let mut x = 1;
                 for i in 0..n {

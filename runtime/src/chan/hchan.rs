@@ -17,6 +17,8 @@ const BATCH: usize = 32;
 pub(super) struct Head {
     pub(super) lock: Lock,
     hint: AtomicU8,
+    /// The channel is one of the clock.
+    pub(super) timed: bool,
 }
 
 impl Head {
@@ -70,7 +72,8 @@ impl<T> Hchan<T> {
     fn make(capacity: Option<usize>, timer: Option<Timer<T>>, senders: usize) -> NonNull<Hchan<T>> {
         let ring = Ring::new(capacity.unwrap_or(0));
         let core = Core::new(capacity.unwrap_or(usize::MAX), ring);
-        let head = Head { lock: Lock::new(), hint: AtomicU8::new(core.hint()) };
+        let head =
+            Head { lock: Lock::new(), hint: AtomicU8::new(core.hint()), timed: timer.is_some() };
         let hchan = Hchan {
             head,
             core: UnsafeCell::new(core),

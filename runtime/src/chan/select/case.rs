@@ -234,15 +234,15 @@ impl<T> Case for RecvCase<'_, T> {
 
     fn is_ready(&self) -> bool {
         self.head().hint() & READABLE != 0
-            || self.0.hchan.timer.as_ref().is_some_and(|timer| timer.is_due())
+            || self.is_timed() && self.0.hchan.timer.as_ref().is_some_and(|timer| timer.is_due())
     }
 
     fn due(&self) -> Option<Instant> {
-        self.0.hchan.timer.as_ref()?.due()
+        if self.is_timed() { self.0.hchan.timer.as_ref()?.due() } else { None }
     }
 
     fn is_timed(&self) -> bool {
-        self.0.hchan.timer.is_some()
+        self.head().timed
     }
 
     fn commit_locked(&self, ask: bool) -> Committed {

@@ -38,6 +38,10 @@ fn random(n: usize) -> usize {
     number
 }
 
+/// From so many cases on, draws are tried before all cases are looked at (a guess).
+const DRAW_FROM: usize = 4;
+const DRAWS: usize = 2;
+
 /// Something that leads to a case.
 pub(crate) trait AsCase {
     fn case(&self) -> &dyn Case;
@@ -103,19 +107,26 @@ impl Race {
         }
     }
 
-    /// One of those that seem ready, with equal chances (reservoir sampling).
+    /// One of those that seem ready, with equal chances. A few draws come first: each hits any of
+    /// the ready ones with the same probability, and spares the look at all of them.
     #[inline]
     pub(crate) fn pick<C: AsCase>(&self, cases: &[C]) -> Option<usize> {
-        let (mut chosen, mut ready) = (None, 0);
-        for (i, case) in cases.iter().enumerate() {
-            if case.case().is_ready() {
-                ready += 1;
-                if ready == 1 || random(ready) == 0 {
-                    chosen = Some(i);
+        if cases.len() >= DRAW_FROM {
+            for _ in 0..DRAWS {
+                let i = random(cases.len());
+                if cases[i].case().is_ready() {
+                    return Some(i);
                 }
             }
         }
-        chosen
+        let mut ready = (0..cases.len()).filter(|i| cases[*i].case().is_ready());
+        let first = ready.next()?;
+        let others = ready.count();
+        if others == 0 {
+            return Some(first);
+        }
+        let ready = (first..cases.len()).filter(|i| cases[*i].case().is_ready());
+        ready.take(1 + random(1 + others)).last().or(Some(first))
     }
 
     /// Passes 1 and 2, without a wait.
@@ -128,7 +139,7 @@ impl Race {
         {
             return None; // there is nothing that the other cases could change meanwhile
         }
-        self.lock_and_look(cases, order, || ())
+        self.lock_and_look(cases, order, |_| ())
     }
 
     /// The number of the case that is completed, or None when the time is over.
@@ -184,30 +195,32 @@ impl Race {
             self.limit.set(Limit::Until(Instant::now() + limit));
         }
         let mut waker = Some(cx.waker().clone()); // user code, so before the locks
-        let chosen = self.lock_and_look(cases, order, || self.enlist(cases, &mut waker));
+        let enlist = |from| self.enlist(cases, from, &mut waker);
+        let chosen = self.lock_and_look(cases, order, enlist);
         chosen.map(Some)
     }
 
-    /// Under all locks.
-    fn enlist<C: AsCase>(&self, cases: &[C], waker: &mut Option<Waker>) {
+    /// Under all locks, from a random case on: of several at one channel, the first is served.
+    fn enlist<C: AsCase>(&self, cases: &[C], from: usize, waker: &mut Option<Waker>) {
         let waker = waker.take().expect("called once");
         // SAFETY: none of the cases is enlisted, and this select has the token. The cases are
         // pinned, and unlinked before they and the token go.
         unsafe {
             self.token.arm(waker);
-            for (number, case) in cases.iter().enumerate() {
-                case.case().enlist_locked(&self.token, number);
+            for number in (from..cases.len()).chain(0..from) {
+                cases[number].case().enlist_locked(&self.token, number);
             }
         }
         self.phase.set(Phase::Enlisted);
     }
 
-    /// Pass 2; calls `otherwise` under the locks if no case is ready.
+    /// Pass 2, from a random case on; calls `otherwise` with that one, under the locks, if no case
+    /// is ready.
     fn lock_and_look<C: AsCase>(
         &self,
         cases: &[C],
         order: &mut [u32],
-        otherwise: impl FnOnce(),
+        otherwise: impl FnOnce(usize),
     ) -> Option<usize> {
         sort(cases, order);
         each_channel(cases, order, |case| case.head().lock.lock());
@@ -227,7 +240,7 @@ impl Race {
             }
         }
         if chosen.is_none() {
-            otherwise();
+            otherwise(start);
         }
         each_channel(cases, order, |case| case.head().lock.unlock());
         wake(to_wake);

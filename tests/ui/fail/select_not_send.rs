@@ -1,0 +1,12 @@
+//! A future that waits for values that stay on their thread stays there too.
+use gort::chan::bounded;
+use gort::prelude::*;
+use std::rc::Rc;
+
+fn main() {
+    let (tx, rx) = bounded::<Rc<i32>>(0);
+    gort::go(move || tx);
+    let _ = async move {
+        gort::spawn(async move { select_async! { recv(rx) -> _ => {} } });
+    };
+}
