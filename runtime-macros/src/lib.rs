@@ -1,6 +1,7 @@
-//! The attribute macros of [gort]: `#[gort::main]` and `#[gort::test]`.
+//! The macros of [gort]: `#[gort::main]`, `#[gort::test]`, and what `gort::select!` and
+//! `gort::select_async!` hand their arms to.
 //!
-//! Use them through the `gort` crate, which re-exports both; the code they expand to names
+//! Use them through the `gort` crate, which re-exports them; the code they expand to names
 //! `::gort` and fits the release of `gort` that depends on this crate.
 //!
 //! [gort]: https://docs.rs/gort

@@ -65,7 +65,6 @@
 #[doc(hidden)]
 #[path = "private.rs"]
 pub mod __private;
-#[cfg(not(loom))]
 #[allow(unsafe_code)] // see the ledger above
 pub mod chan;
 #[cfg(not(loom))]

@@ -22,6 +22,20 @@ said=$(timeout 10 "$bin/mixed")
 echo "$said"
 [[ $said == *'the sum is 333833500'* ]] || fail 'mixed did not say the sum'
 
+# Runs an example that ends by itself, and looks for words in what it says.
+says() {
+    local name=$1 words=$2 said
+    shift 2
+    echo "--- $name"
+    said=$(timeout 60 "$bin/$name" "$@")
+    echo "$said"
+    [[ $said == *"$words"* ]] || fail "$name did not say '$words'"
+}
+says sieve 'prime number 200 is 1223' 200
+says pipeline '6171 takes the most steps to 1: 261'
+says select_timeout 'gave up: true'
+says chat 'the guests have been heard'
+
 for mode in async goroutine; do
     echo "--- tour --mode $mode"
     timeout 60 "$bin/tour" --seconds 3 --mode "$mode" || fail "the $mode tour failed"

@@ -49,7 +49,13 @@ impl Row {
 
     /// Whom it is compared with.
     pub fn peers(&self) -> &'static [&'static str] {
-        if self.is_blocking() { GOROUTINE_PEERS } else { &["tokio", "smol", "go"] }
+        if self.is_blocking() {
+            GOROUTINE_PEERS
+        } else if self.workload.starts_with("select") {
+            &["go", "crossbeam"]
+        } else {
+            &["tokio", "smol", "go"]
+        }
     }
 
     fn is_blocking(&self) -> bool {
@@ -143,6 +149,18 @@ const ROWS: &[Row] = &[
     row("go_site_100", "gap_p99_ms", &[], &[]),
     row("go_site_100", "gap_max_ms", &[], &[]),
     row("go_site_100", "start_p99_ms", &[], &[]),
+    row("chan_pp", "wall_ns", &[OfBestPeer(0.5)], &[OfBestPeer(0.5)]),
+    row("chan_1to1", "wall_ns", &[Of("go", 0.8)], &[Of("go", 0.8)]),
+    row("chan_4to4", "wall_ns", &[Of("go", 0.8)], &[Of("go", 0.8)]),
+    row("go_chan_pp", "wall_ns", &[OfBestPeer(0.5)], &[OfBestPeer(0.5)]),
+    row("go_chan_1to1", "wall_ns", &[Of("go", 0.8)], &[Of("go", 0.8)]),
+    row("go_chan_4to4", "wall_ns", &[Of("go", 0.8)], &[Of("go", 0.8)]),
+    row("select2", "wall_ns", SELECT, SELECT),
+    row("select8", "wall_ns", SELECT, SELECT),
+    row("select64", "wall_ns", SELECT, SELECT),
+    row("select_ready2", "wall_ns", SELECT, SELECT),
+    row("select_ready8", "wall_ns", SELECT, SELECT),
+    row("select_ready64", "wall_ns", SELECT, SELECT),
 ];
 
 /// Two hogs may each run for one tick of sysmon (10 ms) before they lose their P, and the kernel takes its share.
@@ -158,6 +176,7 @@ const ECHO_ROWS: &[Row] = &[
     row("", "p99.9_us", &[], &[]),
 ];
 
+const SELECT: &[Bar] = &[OfBestPeer(1.0)];
 const ECHO_CPU: &[Bar] = &[OfBestPeer(1.0), GoroutinesOfTasks(1.05), GoroutinesOfBestPeer(1.0)];
 const ECHO_RATE: &[Bar] = &[AtLeastOfBestPeer(0.95), GoroutinesAtLeastOfTasks(0.95)];
 

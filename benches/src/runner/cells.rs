@@ -4,7 +4,7 @@ use crate::co::{GortGo, May};
 use crate::rt::Gort;
 use crate::runner::options::Options;
 use crate::runner::process::Programs;
-use crate::workload::{self, goroutines};
+use crate::workload::{self, goroutines, select};
 use crate::{Co, Rt};
 
 /// Connections and bytes per message of the echo cells.
@@ -66,7 +66,9 @@ impl Cell {
     /// The runtimes of this cell, gort first. The raw loop has one thread.
     pub fn runtimes(&self, programs: &Programs) -> Vec<&'static str> {
         let mut runtimes = Vec::new();
-        if !self.name.starts_with(GOROUTINES) {
+        if select::NAMES.contains(&self.name.as_str()) {
+            runtimes.extend([Gort::NAME, GortGo::NAME, "crossbeam"]);
+        } else if !self.name.starts_with(GOROUTINES) {
             runtimes.extend([Gort::NAME, "tokio", "smol"]);
         }
         if self.name.starts_with(GOROUTINES) || self.kind != Kind::Workload {
@@ -86,7 +88,8 @@ impl Cell {
 /// The cells that `options` asks for.
 pub fn selected(options: &Options) -> Vec<Cell> {
     let workloads = workload::all::<Gort>().into_iter().chain(goroutines::all::<GortGo>());
-    let workloads = workloads.map(|(name, _)| (name.to_owned(), Kind::Workload));
+    let names = workloads.map(|(name, _)| name).chain(select::NAMES);
+    let workloads = names.map(|name| (name.to_owned(), Kind::Workload));
     let echo = ECHO.map(|(connections, bytes)| {
         let kind = Kind::Echo { connections, bytes };
         (format!("echo_{connections}x{bytes}"), kind)

@@ -41,7 +41,17 @@ fn kernel() -> String {
 fn peers() -> String {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../Cargo.lock");
     let lock = fs::read_to_string(file).unwrap_or_default();
-    let names = ["tokio", "smol", "async-executor", "async-io", "async-net", "may", "mio"];
+    let names = [
+        "tokio",
+        "smol",
+        "async-executor",
+        "async-channel",
+        "async-io",
+        "async-net",
+        "crossbeam-channel",
+        "may",
+        "mio",
+    ];
     let known = names.map(|name| match version(&lock, name) {
         Some(version) => format!("{name} {version}"),
         None => name.to_owned(),

@@ -108,7 +108,8 @@ impl Results {
 }
 
 /// The order of the columns.
-pub const COLUMNS: [&str; 7] = ["gort", "gort-go", "tokio", "smol", "may", "go", "raw"];
+pub const COLUMNS: [&str; 8] =
+    ["gort", "gort-go", "tokio", "smol", "may", "go", "crossbeam", "raw"];
 
 #[cfg(test)]
 mod tests {

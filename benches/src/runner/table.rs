@@ -21,14 +21,15 @@ pub(super) fn page(results: &Results, cells: &[Cell], machine: &str) -> String {
     page += "Medians over the rounds. `gort / best` compares with the best of tokio, smol and Go, in rows `go_*`\n";
     page += "`gort-go` (goroutines) with the best of may and Go; `raw` is a single-threaded epoll loop, the limit of the machine.\n";
     page += "FAIL: known not to survive it, not run. What each row means: `README.md`.\n\n";
-    page += "| workload | P | metric | gort | gort-go | tokio | smol | may | Go | raw | gort / best | bars |\n";
-    page += "| --- | ---: | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | --- |\n";
+    page += "| workload | P | metric | gort | gort-go | tokio | smol | may | Go | crossbeam | raw | gort / best | bars |\n";
+    page += "| --- | ---: | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | --- |\n";
     for (row, procs) in &lines {
         page += &line(results, row, *procs);
     }
     page += "\n## Scatter\n\nLeast and greatest value of the rounds.\n\n";
-    page += "| workload | P | metric | gort | gort-go | tokio | smol | may | Go | raw |\n";
-    page += "| --- | ---: | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |\n";
+    page +=
+        "| workload | P | metric | gort | gort-go | tokio | smol | may | Go | crossbeam | raw |\n";
+    page += "| --- | ---: | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |\n";
     for (row, procs) in &lines {
         page += &scatter(results, row, *procs);
     }

@@ -42,35 +42,53 @@
 //! | `send`, `recv`, `stream`, `iter` | the futures, and what is built on them |
 //! | `timer` | channels of the clock |
 //! | `select` | one of several |
+//!
+//! `model` checks the lists and tokens with loom.
 
 mod core;
+#[cfg(not(loom))]
 mod error;
+#[cfg(not(loom))]
 mod hchan;
+#[cfg(not(loom))]
 mod iter;
 mod lock;
+#[cfg(all(test, loom))]
+mod model;
+#[cfg(not(loom))]
 mod receiver;
+#[cfg(not(loom))]
 mod recv;
 mod ring;
+#[cfg(not(loom))]
 pub(crate) mod select;
+#[cfg(not(loom))]
 mod send;
+#[cfg(not(loom))]
 mod sender;
+#[cfg(not(loom))]
 mod stream;
+#[cfg(not(loom))]
 mod timer;
 mod wait;
 
-pub use self::error::{
-    RecvError, RecvTimeoutError, SendError, SendTimeoutError, TryRecvError, TrySelectError,
-    TrySendError,
-};
-pub use self::iter::{IntoIter, Iter, TryIter};
-pub use self::receiver::Receiver;
-pub use self::recv::{RecvFuture, RecvTimeout};
-pub use self::select::{Ready, Select, SelectedOperation, Selecting};
-pub use self::send::{SendFuture, SendTimeout};
-pub use self::sender::Sender;
-pub use self::timer::{after, never, tick};
+#[cfg(not(loom))]
+pub use exports::*;
 
-use self::hchan::Hchan;
+#[cfg(not(loom))]
+mod exports {
+    pub use super::error::{
+        RecvError, RecvTimeoutError, SendError, SendTimeoutError, TryRecvError, TrySelectError,
+        TrySendError,
+    };
+    pub use super::iter::{IntoIter, Iter, TryIter};
+    pub use super::receiver::Receiver;
+    pub use super::recv::{RecvFuture, RecvTimeout};
+    pub use super::select::{Ready, Select, SelectedOperation, Selecting};
+    pub use super::send::{SendFuture, SendTimeout};
+    pub use super::sender::Sender;
+    pub use super::timer::{after, never, tick};
+}
 
 /// A channel that holds at most `capacity` values; with 0, each value is passed from hand to hand.
 ///
@@ -86,6 +104,7 @@ use self::hchan::Hchan;
 /// assert_eq!(rx.recv().wait(), Ok(5));
 /// assert_eq!(sender.wait().unwrap(), Ok(()));
 /// ```
+#[cfg(not(loom))]
 #[must_use]
 #[track_caller]
 pub fn bounded<T>(capacity: usize) -> (Sender<T>, Receiver<T>) {
@@ -100,12 +119,14 @@ pub fn bounded<T>(capacity: usize) -> (Sender<T>, Receiver<T>) {
 /// (0..1000).for_each(|i| tx.try_send(i).unwrap());
 /// assert_eq!(rx.try_iter().sum::<i32>(), 499_500);
 /// ```
+#[cfg(not(loom))]
 #[must_use]
 pub fn unbounded<T>() -> (Sender<T>, Receiver<T>) {
     ends(None)
 }
 
+#[cfg(not(loom))]
 fn ends<T>(capacity: Option<usize>) -> (Sender<T>, Receiver<T>) {
-    let hchan = Hchan::new(capacity);
+    let hchan = hchan::Hchan::new(capacity);
     (Sender::new(hchan), Receiver::new(hchan))
 }
