@@ -8,7 +8,6 @@ use std::task::{Context, Poll, ready};
 use futures::stream::FusedStream;
 use futures::{Sink, Stream};
 
-use super::core::{CLOSED, READABLE};
 use super::error::{SendError, TrySendError};
 use super::recv::RecvWait;
 use super::send::SendWait;
@@ -31,8 +30,8 @@ impl<T> Stream for Receiver<T> {
 
 impl<T> FusedStream for Receiver<T> {
     fn is_terminated(&self) -> bool {
-        let hint = self.hchan().head.hint();
-        hint & CLOSED != 0 && self.is_empty() && hint & READABLE != 0
+        let handed = self.stream.as_ref().is_some_and(|stream| stream.is_enlisted());
+        self.is_closed() && self.is_empty() && !handed
     }
 }
 

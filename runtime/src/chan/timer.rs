@@ -85,7 +85,7 @@ pub(super) struct Alarm(Option<Sleep>);
 impl Alarm {
     /// Ready when `at` has come; never, if that is None.
     pub(super) fn poll(&mut self, at: Option<Instant>, cx: &mut Context<'_>) -> Poll<()> {
-        let Some(at) = at else {
+        let Some(at) = at.filter(|at| at.nanos() != NEVER) else {
             self.0 = None;
             return Poll::Pending;
         };

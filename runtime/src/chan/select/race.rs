@@ -300,7 +300,12 @@ impl Race {
         if self.phase.replace(Phase::New) == Phase::New {
             return None;
         }
-        cases.iter().for_each(|case| case.case().unlink());
+        let early = self.token.served();
+        for (number, case) in cases.iter().enumerate() {
+            if early != Some(number) {
+                case.case().unlink();
+            }
+        }
         let served = self.token.served();
         // SAFETY: no case is enlisted.
         drop(unsafe { self.token.swap_waker(None) });
