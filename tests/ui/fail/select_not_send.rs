@@ -4,9 +4,6 @@ use gort::prelude::*;
 use std::rc::Rc;
 
 fn main() {
-    let (tx, rx) = bounded::<Rc<i32>>(0);
-    gort::go(move || tx);
-    let _ = async move {
-        gort::spawn(async move { select_async! { recv(rx) -> _ => {} } });
-    };
+    let (_tx, rx) = bounded::<Rc<i32>>(0);
+    gort::spawn(async move { select_async! { recv(rx) -> _ => {} } });
 }
