@@ -13,6 +13,7 @@
 
 mod child;
 mod counts;
+mod gap;
 mod probe;
 mod rng;
 mod shim;
@@ -20,6 +21,7 @@ mod watchdog;
 
 pub use child::{Child, Ended, is_child};
 pub use counts::{Counts, context_switches, cpu_time, fds, rss, settle, threads};
+pub use gap::{Gap, Machine, spin, tick_in_goroutine, tick_until};
 pub use probe::{CountWaker, OnDrop, Probe, ProbeFuture};
 pub use rng::Rng;
 pub use shim::{c_call, c_call_between, c_deep, c_deep_call};
