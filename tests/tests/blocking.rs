@@ -313,6 +313,7 @@ fn the_end_while_it_blocks() {
 #[test]
 fn two_thousand_at_once() {
     let _machine = alone();
+    gort::block_on(async {}); // the waits below start the default runtime
     let before = threads();
     for_procs_alone(|rt| {
         let (now, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));

@@ -444,6 +444,7 @@ fn a_lone_timer_beside_a_hog_is_on_time() {
 #[test]
 fn two_hundred_that_sleep() {
     let _machine = alone();
+    gort::block_on(async {}); // the waits below start the default runtime
     let before = threads();
     for mode in MODES {
         let rt = mode.runtime(2);
@@ -570,6 +571,7 @@ fn abort_of_a_detached_hog() {
 #[test]
 fn the_runtime_is_dropped_inside_a_detached_hog() {
     let _machine = alone();
+    gort::block_on(async {}); // the waits below start the default runtime
     let before = threads();
     for mode in MODES {
         for goroutine in [false, true] {
