@@ -70,10 +70,10 @@ impl Books {
         }
         assert_eq!(self.given.load(SeqCst), self.returned.load(SeqCst), "numbers were lost");
         assert_eq!(*self.lock.lock().unwrap(), self.locked.load(SeqCst));
-        eventually("nothing is left", || {
-            let m = rt.handle().metrics();
-            (m.detached, m.blocking, m.global_queue, m.goroutines) == (0, 0, 0, 0)
-        });
+        eventually("none is detached", || rt.handle().metrics().detached == 0);
+        eventually("none blocks", || rt.handle().metrics().blocking == 0);
+        eventually("none is queued", || rt.handle().metrics().global_queue == 0);
+        eventually("no goroutine is left", || rt.handle().metrics().goroutines == 0);
         eprintln!("{} bodies, sum {}", self.begun.load(SeqCst), self.given.load(SeqCst));
     }
 }
