@@ -313,7 +313,6 @@ fn the_end_while_it_blocks() {
 #[test]
 fn two_thousand_at_once() {
     let _machine = alone();
-    gort::block_on(async {}); // the waits below start the default runtime
     let before = threads();
     for_procs_alone(|rt| {
         let (now, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
@@ -330,6 +329,7 @@ fn two_thousand_at_once() {
                 })
                 .collect()
         });
+        let _entered = rt.enter();
         let sum: usize = all.into_iter().map(|one| one.wait().unwrap()).sum();
         assert_eq!(sum, 1999 * 1000);
         assert!(most.load(SeqCst) <= 512, "{most:?} at once");
@@ -368,6 +368,38 @@ fn spawn_blocking_delays_nobody() {
         done.store(true, SeqCst);
         machine.judge(&[("the ticker", ticker.wait().unwrap())]);
         assert_eq!(rt.handle().metrics().per_proc.iter().map(|p| p.retakes).sum::<u64>(), 0);
+    });
+}
+
+/// Its thread has no P, and gets none by what it calls in between: nobody loses a slice to it, its
+/// place is free afterwards, and those that wait in line come to their turn.
+#[test]
+fn a_blocking_task_that_calls_back() {
+    fn call_back(which: usize) {
+        match which % 4 {
+            0 => gort::syscall(|| ()),
+            1 => gort::block_on(gort::yield_now()),
+            2 => gort::spawn(async {}).wait().unwrap(),
+            _ => blocking(|| ()),
+        }
+    }
+    let _machine = alone();
+    for_procs_alone(|rt| {
+        let _entered = rt.enter();
+        for which in 0..4 {
+            let one = spawn_blocking(move || {
+                call_back(which);
+                thread::sleep(LONG / 4);
+            });
+            one.wait().unwrap();
+            eventually("its place is free", || rt.handle().metrics().blocking == 0);
+        }
+        let retakes = rt.handle().metrics().per_proc.iter().map(|p| p.retakes).sum::<u64>();
+        assert_eq!(retakes, 0, "it had a P");
+        // More than may run at once.
+        let all: Vec<_> = (0..600).map(|i| spawn_blocking(move || call_back(i))).collect();
+        all.into_iter().for_each(|one| one.wait().unwrap());
+        eventually("all places are free", || rt.handle().metrics().blocking == 0);
     });
 }
 

@@ -175,6 +175,7 @@ fn round(books: &Arc<Books>, rng: &mut Rng) {
 }
 
 fn mixture(rt: &Runtime, rng: &mut Rng) {
+    let _entered = rt.enter();
     let books = Books::open();
     let listener = rt.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
     let addr = listener.local_addr().unwrap();
@@ -245,7 +246,6 @@ fn mixture(rt: &Runtime, rng: &mut Rng) {
 #[test]
 fn everything_at_once() {
     let _machine = alone();
-    gort::block_on(async {}); // the waits below start the default runtime
     let before = threads();
     let mut rng = Rng::from_env();
     for mode in [Mode::Home, Mode::Migrate] {
@@ -266,7 +266,6 @@ fn everything_at_once() {
 #[test]
 fn the_end_in_the_middle() {
     let _machine = alone();
-    gort::block_on(async {}); // the waits below start the default runtime
     let before = threads();
     let mut rng = Rng::from_env();
     for mode in MODES {
