@@ -66,8 +66,9 @@ impl Sched {
         let g = unsafe { Runnable::claim(g) };
         let mut lists = self.idle.lock();
         let Blocking { running, closed, .. } = lists.blocking;
-        let full =
-            running >= BLOCKING_MAX || running > 0 && lists.workers >= self.config.max_threads;
+        // The Ps need threads, too.
+        let room = self.config.max_threads.saturating_sub(self.ps.procs());
+        let full = running >= BLOCKING_MAX || running > 0 && lists.workers >= room;
         if full && !closed {
             lists.blocking.queue.push_back(g);
             return;
@@ -93,12 +94,15 @@ impl Sched {
         }
     }
 
-    /// The thread that `g` was meant for was refused: it runs like any other.
-    pub(super) fn unserved(&self, lists: &mut Lists, m: &M) {
-        if let Some(g) = m.take_nextg() {
-            lists.blocking.running -= usize::from(m.serves.take());
-            self.global.push(g);
+    /// The thread of `m` was refused: what it was meant to run, which now runs like any other; and
+    /// what waits in line, if nobody is left to serve it.
+    pub(super) fn unserved(&self, lists: &mut Lists, m: &M) -> Vec<Runnable> {
+        let mut left: Vec<Runnable> = m.take_nextg().into_iter().collect();
+        lists.blocking.running -= usize::from(m.serves.take());
+        if lists.blocking.running == 0 {
+            left.extend(lists.blocking.queue.drain(..));
         }
+        left
     }
 
     /// Ends Gs that have never begun, on this thread.

@@ -81,7 +81,9 @@ impl Sched {
     /// Whether one more goroutine may start on a thread of its own (`sites.rs`).
     pub(super) fn may_start_beside(&self) -> bool {
         // Relaxed: a count.
-        self.may_detach() && self.handoffs.private.load(Ordering::Relaxed) < self.detached_max()
+        self.may_detach()
+            && self.handoffs.private.load(Ordering::Relaxed) < self.detached_max()
+            && self.has_m_to_spare()
     }
 
     fn detached_max(&self) -> usize {

@@ -308,6 +308,13 @@ impl Lists {
         }
     }
 
+    /// Takes the M that went to sleep last.
+    pub(super) fn pop_m(&mut self) -> Option<&'static M> {
+        let m = self.ms.pop()?;
+        self.wanting.retain(|other| !std::ptr::eq(*other, m)); // it gets what it wants
+        Some(m)
+    }
+
     /// Takes a sleeping M that nothing lives on.
     pub(super) fn take_vacant(&mut self) -> Option<&'static M> {
         let i = self.ms.iter().rposition(|m| m.residents() == 0)?;

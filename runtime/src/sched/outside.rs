@@ -341,6 +341,9 @@ impl M {
         future: std::pin::Pin<&mut F>,
         waker: &Waker,
     ) -> Poll<std::thread::Result<F::Output>> {
+        if let Some(p) = self.p() {
+            bump(&p.counters.dispatches); // for sysmon
+        }
         self.begin_slice();
         self.leave();
         let mut cx = Context::from_waker(waker);

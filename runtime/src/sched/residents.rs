@@ -132,6 +132,11 @@ impl M {
         self.inbox.load(Ordering::Relaxed).is_null()
     }
 
+    /// Whether another thread has queued a resident that this M has not taken yet: a hint.
+    pub(super) fn has_mail(&self) -> bool {
+        !self.inbox.load(Ordering::Relaxed).is_null() // Relaxed: a hint
+    }
+
     /// Whether any resident is runnable.
     #[inline]
     pub(super) fn has_residents(&self) -> bool {

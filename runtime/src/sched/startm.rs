@@ -78,7 +78,7 @@ impl Sched {
         // With the last idle P goes the poller: those who run poll by themselves, and a sleeping
         // one would only be woken to pass on what it found.
         let prefer_poller = lists.ps.is_empty() && lists.poller.is_some();
-        if !prefer_poller && let Some(m) = lists.ms.pop() {
+        if !prefer_poller && let Some(m) = lists.pop_m() {
             give(m, p); // under the lock: see `sleep_on_note`
             drop(lists);
             m.note.wake();
@@ -92,6 +92,13 @@ impl Sched {
             give(m, p);
             self.start_worker(m);
         }
+    }
+
+    /// Whether a P that is taken from its M would find another one without a fatal error.
+    pub(super) fn has_m_to_spare(&self) -> bool {
+        let lists = self.idle.lock();
+        let sleeps = !lists.ms.is_empty() || lists.poller.is_some();
+        sleeps || lists.workers < self.config.max_threads
     }
 
     /// An M for one more worker thread, which is counted from here on.
@@ -124,7 +131,7 @@ impl Sched {
         let mut lists = self.idle.lock();
         // Relaxed: no thread runs this M.
         let p = m.nextp.swap(std::ptr::null_mut(), Ordering::Relaxed);
-        self.unserved(&mut lists, m);
+        let left = self.unserved(&mut lists, m);
         // SAFETY: Ps live as long as the scheduler.
         if let Some(p) = unsafe { p.as_ref() } {
             self.idle.stop_spinning();
@@ -132,6 +139,7 @@ impl Sched {
         }
         let last = self.worker_ends(&mut lists, m);
         drop(lists);
+        left.into_iter().for_each(|g| self.inject(g));
         if last {
             self.finish(); // everybody else has left meanwhile
         } else {

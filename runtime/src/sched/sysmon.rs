@@ -21,6 +21,7 @@ use std::task::Waker;
 use std::time::Duration;
 
 use super::Sched;
+use super::g::GRef;
 use super::idle::{SURPLUS, WANTED};
 use super::m::M;
 use super::p::P;
@@ -195,13 +196,24 @@ impl Sched {
         if overdue && !watched.asked {
             watched.asked = true;
             owner.ask_to_yield();
+            self.note_neighbours(p, owner);
         }
         let due = in_syscall || (overdue || self.config.chaos.is_some()) && self.may_detach();
-        let taken = due && self.is_p_needed(p) && self.retake(p, dispatches);
+        let taken =
+            due && self.is_p_needed(p) && self.has_m_to_spare() && self.retake(p, dispatches);
         if taken {
             (watched.since, watched.asked) = (now, false); // the next owner begins
         }
         taken || !in_syscall && !overdue
+    }
+
+    /// A G has had its slice, and others that live on its thread wait for it: no P helps them.
+    fn note_neighbours(&self, p: &P, owner: &M) {
+        if owner.has_mail()
+            && let Some(Some(g)) = owner.lock_out(p, 1, || owner.curg().map(GRef::spawned_at))
+        {
+            self.note_surprise(g);
+        }
     }
 
     /// Whether somebody else could do something with the P of an M that is away.
