@@ -52,6 +52,7 @@ mod error;
 mod hchan;
 #[cfg(not(loom))]
 mod iter;
+#[cfg(not(loom))]
 mod lock;
 #[cfg(all(test, loom))]
 mod model;

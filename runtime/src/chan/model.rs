@@ -1,43 +1,34 @@
-//! loom models of the lists and tokens: the real `Lock`, `Core`, `Token` and `Waiter`, with waits
-//! driven by hand.
+//! loom models of the lists and tokens: the real `Core`, `Token` and `Waiter`, with waits driven by
+//! hand. The lock is loom's mutex, for a lock that spins has no end of interleavings.
 //!
 //! What can go wrong lies between the sections: a waiter served twice or after it has gone, a value
 //! lost between the hand-over and a drop, a wake that goes to a waker that has been replaced.
 
-use loom::sync::Arc;
+use loom::sync::{Arc, Mutex};
 use loom::thread;
-use std::cell::UnsafeCell;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Wake, Waker};
 
 use super::core::{Core, Received, Returned, Sent};
-use super::lock::Lock;
 use super::ring::Ring;
 use super::wait::{Outcome, Token, Waiter};
 
-struct Chan {
-    lock: Lock,
-    core: UnsafeCell<Core<Box<u64>>>,
-}
+struct Chan(Mutex<Core<Box<u64>>>);
 
-// SAFETY: `core` is reached through `with`, under the lock.
+// SAFETY: the lists name waits that outlive them, and are used under the lock.
 unsafe impl Sync for Chan {}
-// SAFETY: values and wakers are Send.
+// SAFETY: as above.
 unsafe impl Send for Chan {}
 
 impl Chan {
     fn new(capacity: usize) -> Arc<Chan> {
         let core = Core::new(capacity, Ring::new(capacity));
-        Arc::new(Chan { lock: Lock::new(), core: UnsafeCell::new(core) })
+        Arc::new(Chan(Mutex::new(core)))
     }
 
     fn with<R>(&self, f: impl FnOnce(&mut Core<Box<u64>>) -> R) -> R {
-        self.lock.lock();
-        // SAFETY: the lock is held.
-        let result = f(unsafe { &mut *self.core.get() });
-        self.lock.unlock();
-        result
+        f(&mut self.0.lock().unwrap())
     }
 
     /// True: sent. The waker is woken after the unlock.
@@ -120,16 +111,14 @@ impl Wait {
     }
 
     fn enlist(&self, channels: &[&Chan], waker: Waker) {
-        channels.iter().for_each(|chan| chan.lock.lock());
+        let mut cores: Vec<_> = channels.iter().map(|chan| chan.0.lock().unwrap()).collect();
         // SAFETY: the locks are held, and this wait is unlinked before it goes.
         unsafe {
             self.token.arm(waker);
-            for (case, chan) in channels.iter().enumerate() {
-                let core = &mut *chan.core.get();
+            for (case, core) in cores.iter_mut().enumerate() {
                 core.receivers.push(&self.waiters[case], &self.token, case);
             }
         }
-        channels.iter().for_each(|chan| chan.lock.unlock());
     }
 
     /// Ends the wait; the value, if one has come.
