@@ -160,8 +160,8 @@ impl Sched {
         lists.ps.extend(back);
     }
 
-    /// Moves what is queued at a surplus P to the global queue. Nobody holds it, and it is in no
-    /// list: the caller has it alone.
+    /// Moves what is queued at a P that nobody will hold again, or not for long, to the global queue,
+    /// and home what has one. The caller has the P alone: it holds it, or it is in no list.
     #[cold]
     pub(super) fn drain_p(&self, p: &P) {
         // SAFETY: see above.
