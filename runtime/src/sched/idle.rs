@@ -293,9 +293,7 @@ impl Lists {
         while found.is_none() && !self.wanting.is_empty() {
             let m = self.wanting.remove(0);
             found = self.find_idle(m);
-            if self.wanting.is_empty() {
-                idle.set_bit(WANTED, false);
-            }
+            self.note_wanting(idle);
         }
         found
     }
@@ -309,10 +307,20 @@ impl Lists {
     }
 
     /// Takes the M that went to sleep last.
-    pub(super) fn pop_m(&mut self) -> Option<&'static M> {
+    pub(super) fn pop_m(&mut self, idle: &Idle) -> Option<&'static M> {
         let m = self.ms.pop()?;
-        self.wanting.retain(|other| !std::ptr::eq(*other, m)); // it gets what it wants
+        if !self.wanting.is_empty() {
+            self.wanting.retain(|other| !std::ptr::eq(*other, m)); // it gets what it wants
+            self.note_wanting(idle);
+        }
         Some(m)
+    }
+
+    /// `wanting` has become shorter.
+    fn note_wanting(&self, idle: &Idle) {
+        if self.wanting.is_empty() {
+            idle.set_bit(WANTED, false);
+        }
     }
 
     /// Takes a sleeping M that nothing lives on.

@@ -78,7 +78,7 @@ impl Sched {
         // With the last idle P goes the poller: those who run poll by themselves, and a sleeping
         // one would only be woken to pass on what it found.
         let prefer_poller = lists.ps.is_empty() && lists.poller.is_some();
-        if !prefer_poller && let Some(m) = lists.pop_m() {
+        if !prefer_poller && let Some(m) = lists.pop_m(&self.idle) {
             give(m, p); // under the lock: see `sleep_on_note`
             drop(lists);
             m.note.wake();
@@ -143,6 +143,7 @@ impl Sched {
         if last {
             self.finish(); // everybody else has left meanwhile
         } else {
+            self.serve_wanting();
             self.watch_quiet();
         }
     }
