@@ -25,8 +25,8 @@ use gort_tests::{
 use go_modes::{MODES, Mode};
 
 /// Longer than any gap that is allowed.
-const LONG: Duration = Duration::from_millis(200);
-const SOME: Duration = Duration::from_millis(120);
+const LONG: Duration = Duration::from_millis(150);
+const SOME: Duration = Duration::from_millis(100);
 
 /// What goes on beside the hogs.
 struct Others {
@@ -278,7 +278,7 @@ fn pair(rt: &Runtime, goroutines: bool) -> (JoinHandle<()>, JoinHandle<usize>) {
     }
 }
 
-const ROUNDS: usize = 8;
+const ROUNDS: usize = 5;
 
 #[test]
 fn hogs_that_wake_each_other() {
