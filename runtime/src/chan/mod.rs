@@ -32,7 +32,7 @@
 //!   on its way to a receive that is dropped goes to the next one, before all others; until one
 //!   comes it waits in the channel, even if that is more than the channel's capacity.
 //! * [`select!`](crate::select) waits for one of several operations; [`after`], [`tick`] and
-//!   [`never`] are channels to use with it.
+//!   [`never()`] are channels to use with it.
 //!
 //! | file | owns |
 //! |---|---|

@@ -86,6 +86,9 @@ impl Sched {
             m.set_nextg(g, serves); // under the lock: see `sleep_on_note`
             drop(lists);
             m.note.wake();
+        } else if !serves && lists.workers >= self.config.max_threads {
+            drop(lists);
+            self.inject(g); // like any other, after all
         } else {
             let m = self.new_worker(&mut lists);
             drop(lists);

@@ -70,7 +70,8 @@ impl M {
         } else if self.is_locked() {
             lists.locked.push(me);
         } else {
-            self.is_spare.set(lists.ms.len() >= sched.ps.procs());
+            // One more is in the netpoller, or this M would be.
+            self.is_spare.set(lists.ms.len() + 1 >= sched.ps.procs());
             lists.ms.push(me);
         }
         if let Some((m, p)) = to_wake {

@@ -198,12 +198,10 @@ impl Sched {
             owner.ask_to_yield();
             self.note_neighbours(p, owner);
         }
-        let due = in_syscall || (overdue || self.config.chaos.is_some()) && self.may_detach();
-        let taken =
-            due && self.is_p_needed(p) && self.has_m_to_spare() && self.retake(p, dispatches);
-        if taken {
-            (watched.since, watched.asked) = (now, false); // the next owner begins
-        }
+        let surprising =
+            (overdue || self.config.chaos.is_some()) && self.may_detach() && self.has_m_to_spare();
+        let due = in_syscall || surprising;
+        let taken = due && self.is_p_needed(p) && self.retake(p, dispatches);
         taken || !in_syscall && !overdue
     }
 
