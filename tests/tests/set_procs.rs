@@ -3,8 +3,8 @@
 mod go_modes;
 
 use std::panic::catch_unwind;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
+use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -113,8 +113,8 @@ fn timers_of_ps_that_rest() {
                         let (late, armed) = (late.clone(), armed.clone());
                         rt.spawn(async move {
                             let wait = Duration::from_millis(50 + 3 * i);
-                            let sleep = gort::time::sleep(wait);
                             let start = Instant::now();
+                            let sleep = gort::time::sleep(wait);
                             spin(Duration::from_micros(300)); // so that all Ps get some
                             armed.fetch_add(1, SeqCst);
                             sleep.await;
@@ -179,6 +179,56 @@ fn hogs_hold_the_ps() {
         });
     }
 }
+
+/// A goroutine is woken while a hog has the only P, so its thread waits for one; a new one will do.
+#[test]
+fn a_goroutine_waits_for_a_p() {
+    let _machine = alone();
+    check(go_modes::Mode::Home, 1, |rt, _| {
+        let (wake, wakes) = futures::channel::oneshot::channel::<()>();
+        let (here, home) = mpsc::channel();
+        let goroutine = rt.go(move || {
+            here.send(thread::current().id()).unwrap();
+            wakes.wait().unwrap();
+            Instant::now()
+        });
+        let home = home.recv_timeout(BOUND).unwrap();
+        // A hog on another thread than the goroutine's, which a first hog must keep busy.
+        let stop = Arc::<AtomicBool>::default();
+        let mut hogs = Vec::new();
+        loop {
+            let (begun, begins) = mpsc::channel();
+            let stopped = stop.clone();
+            hogs.push(rt.spawn(async move {
+                let here = thread::current().id();
+                begun.send(here).unwrap();
+                while !stopped.load(SeqCst) && (here != home || FREE.load(SeqCst) == 0) {
+                    std::hint::spin_loop();
+                }
+            }));
+            if begins.recv_timeout(BOUND).unwrap() != home {
+                break;
+            }
+        }
+        FREE.store(1, SeqCst);
+        eventually("its own thread sleeps", || rt.handle().metrics().detached == 0);
+        let machine = Machine::watch();
+        let woken = Instant::now();
+        wake.send(()).unwrap();
+        rt.handle().set_procs(2);
+        let stopper = thread::spawn(move || {
+            thread::sleep(Duration::from_millis(400));
+            stop.store(true, SeqCst);
+        });
+        let gap = goroutine.wait().unwrap() - woken;
+        stopper.join().unwrap();
+        hogs.into_iter().for_each(|hog| hog.wait().unwrap());
+        machine.judge(&[("the goroutine", gap)]);
+    });
+}
+
+/// Lets the hog on the goroutine's thread end.
+static FREE: AtomicUsize = AtomicUsize::new(0);
 
 /// Go: TestStopTheWorldDeadlock. Somebody spawns for ever, others change the number of Ps.
 #[test]
