@@ -180,7 +180,7 @@ fn two_that_meet() {
                     let barrier = barrier.clone();
                     let body = move || {
                         for _ in 0..MEETINGS {
-                            blocking(|| drop(barrier.wait()));
+                            blocking(|| barrier.wait());
                         }
                     };
                     if i == 0 { rt.go(body) } else { rt.spawn(async move { body() }) }
@@ -343,8 +343,9 @@ fn results_and_panics_of_spawn_blocking() {
     for_procs(|rt| {
         rt.block_on(async {
             assert_eq!(spawn_blocking(|| "result").await.unwrap(), "result");
-            let error = spawn_blocking(|| std::panic::resume_unwind(Box::new("quiet"))).await;
-            assert_eq!(panic_text(&*error.map(|()| ()).unwrap_err().into_panic()), "quiet");
+            let error: Result<(), _> =
+                spawn_blocking(|| std::panic::resume_unwind(Box::new("quiet"))).await;
+            assert_eq!(panic_text(&*error.unwrap_err().into_panic()), "quiet");
             let nested =
                 spawn_blocking(|| spawn_blocking(|| gort::spawn(async { 5 }).wait()).wait());
             assert_eq!(nested.await.unwrap().unwrap().unwrap(), 5);

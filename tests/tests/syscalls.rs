@@ -219,7 +219,9 @@ fn timer_fairness_2() {
                     let start = Instant::now();
                     while (&mut timer).now_or_never().is_none() {
                         syscall(|| rustix::process::getpgid(None)).unwrap();
-                        ready.take().map(|ready| ready.wait().unwrap());
+                        if let Some(ready) = ready.take() {
+                            ready.wait().unwrap();
+                        }
                         futures::future::ready(()).wait();
                         assert!(start.elapsed() < BOUND, "the timer does not fire");
                     }
@@ -252,7 +254,7 @@ fn a_long_one_that_panics() {
                     })
                 };
                 let task = body.clone();
-                assert!(rt.go(move || body()).wait().unwrap_err().is_panic());
+                assert!(rt.go(body).wait().unwrap_err().is_panic());
                 assert!(rt.spawn(async move { task() }).wait().unwrap_err().is_panic());
             }
             assert_eq!(waited.load(SeqCst), 6);
