@@ -44,6 +44,21 @@ fn thread_exhaustion() {
     assert_exhausted("thread_exhaustion");
 }
 
+/// The same in announced system calls, as in Go.
+#[test]
+fn thread_exhaustion_in_syscalls() {
+    if is_child() {
+        let rt = Builder::new().procs(1).max_threads(10).build().unwrap();
+        for _ in 0..20 {
+            drop(rt.go(|| gort::syscall(|| thread::sleep(Duration::from_secs(20)))));
+        }
+        thread::sleep(Duration::from_secs(20));
+        eprintln!("not reached");
+        std::process::exit(0);
+    }
+    assert_exhausted("thread_exhaustion_in_syscalls");
+}
+
 /// No P is taken when there could be no thread to hold it: at the limit, who has not said how long
 /// it takes is waited for.
 #[test]
@@ -58,11 +73,7 @@ fn a_hand_off_is_not_fatal() {
                     thread::sleep(Duration::from_millis(15));
                     i
                 };
-                match i % 3 {
-                    0 => rt.go(move || gort::syscall(long)),
-                    1 => rt.go(long),
-                    _ => rt.spawn(async move { long() }),
-                }
+                if i % 2 == 0 { rt.go(long) } else { rt.spawn(async move { long() }) }
             })
             .collect();
         let sum: usize = all.into_iter().map(|one| one.wait().unwrap()).sum();
