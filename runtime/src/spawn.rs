@@ -194,15 +194,16 @@ where
 {
     let at = Location::caller();
     match m::current() {
-        Some(m) => blocking_on(m.sched(), at, f),
-        None => rt::with_current(|sched| blocking_on(sched, at, f)),
+        Some(m) => blocking_on(m.sched(), at, true, f),
+        None => rt::with_current(|sched| blocking_on(sched, at, true, f)),
     }
 }
 
-/// Starts a blocking task on `sched`.
+/// Starts a blocking task on `sched`, at once or, with `line`, when it is its turn.
 pub(crate) fn blocking_on<F, T>(
     sched: &Sched,
     spawned_at: &'static Location<'static>,
+    line: bool,
     f: F,
 ) -> JoinHandle<T>
 where
@@ -212,12 +213,13 @@ where
     if sched.is_closing() {
         return JoinHandle::refused();
     }
-    start_blocking(sched, spawned_at, async move { f() })
+    start_blocking(sched, spawned_at, line, async move { f() })
 }
 
 fn start_blocking<F>(
     sched: &Sched,
     spawned_at: &'static Location<'static>,
+    line: bool,
     future: F,
 ) -> JoinHandle<F::Output>
 where
@@ -229,7 +231,7 @@ where
     unsafe {
         Ops::<F>::write(g, future);
         let handle = JoinHandle::new(g);
-        sched.submit_blocking(g);
+        sched.submit_blocking(g, line);
         handle
     }
 }

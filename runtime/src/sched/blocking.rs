@@ -56,11 +56,12 @@ impl Blocking {
 }
 
 impl Sched {
-    /// Publishes a G from `newproc` and starts it on a thread of its own.
+    /// Publishes a G from `newproc` and starts it on a thread of its own; with `line`, when it is
+    /// its turn.
     ///
     /// # Safety
     /// As `submit`.
-    pub(crate) unsafe fn submit_blocking(&self, g: GRef) {
+    pub(crate) unsafe fn submit_blocking(&self, g: GRef, line: bool) {
         g.status().publish(Status::spawned());
         // SAFETY: just made.
         let g = unsafe { Runnable::claim(g) };
@@ -69,7 +70,7 @@ impl Sched {
         // The Ps need threads, too.
         let room = self.config.max_threads.saturating_sub(self.ps.procs());
         let full = running >= BLOCKING_MAX || running > 0 && lists.workers >= room;
-        if full && !closed {
+        if line && full && !closed {
             lists.blocking.queue.push_back(g);
             return;
         }
@@ -216,7 +217,8 @@ where
 {
     let mut call = Call { f: Some(f), output: None };
     let erased = Erased((&raw mut call).cast(), Call::<F, R>::run);
-    let task = spawn::blocking_on(sched, std::panic::Location::caller(), move || erased.run());
+    let at = std::panic::Location::caller();
+    let task = spawn::blocking_on(sched, at, false, move || erased.run());
     // Whatever comes of it: when this returns, nobody uses the call any more.
     drop(rt::block_on_to_the_end(task));
     match (call.output, call.f) {

@@ -73,6 +73,15 @@ struct Watched {
     asked: bool,
 }
 
+/// Foreign wakers; they are woken when this is dropped, also by a runtime that ends.
+struct Foreign(Vec<Waker>);
+
+impl Drop for Foreign {
+    fn drop(&mut self) {
+        self.0.drain(..).for_each(waker::wake_quietly);
+    }
+}
+
 impl Sysmon {
     pub(super) fn new() -> Sysmon {
         Sysmon {
@@ -272,8 +281,8 @@ impl Sched {
         let (own, foreign): (Vec<_>, Vec<_>) = wakers.into_iter().partition(waker::is_own);
         own.into_iter().for_each(Waker::wake);
         if !foreign.is_empty() {
-            let wake = move || foreign.into_iter().for_each(waker::wake_quietly);
-            drop(spawn::blocking_on(self, Location::caller(), wake));
+            let foreign = Foreign(foreign);
+            drop(spawn::blocking_on(self, Location::caller(), false, move || drop(foreign)));
         }
     }
 
