@@ -41,6 +41,12 @@
 //! where dispatches take microseconds), the oldest spawn on every 1021st, timers at every 8th, and
 //! sysmon polls the network every 10 ms if nobody else does.
 //!
+//! A task or goroutine that never stops costs the others at most about one such tick: when it has
+//! computed, or blocked its thread, for 10 ms, and somebody could use its P, sysmon gives that to
+//! another thread. What cannot be helped are the neighbours: what is joined inside the same future,
+//! and goroutines that live on the same thread. [`blocking`], [`syscall`] and [`spawn_blocking`] tell
+//! beforehand. One that always finds its awaits ready yields after 10 ms, too.
+//!
 //! # Unsafe code
 //! Only these modules hold any, each block with its reason:
 //!
