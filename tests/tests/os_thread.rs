@@ -203,3 +203,36 @@ fn elsewhere() {
         });
     });
 }
+
+/// At one P: residents of a locked thread that are always runnable leave others their turn.
+#[test]
+fn residents_that_always_run_give_way() {
+    check(Mode::Home, 1, |rt, _| {
+        let (begun, done) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        let (elsewhere, end) = (begun.clone(), done.clone());
+        let locked = rt.go(move || {
+            while elsewhere.load(SeqCst) == 0 {
+                thread::yield_now(); // without a word, so the P is taken, and the other begins elsewhere
+            }
+            let _guard = lock_os_thread();
+            let theirs = end.clone();
+            let neighbour = gort::spawn_local(async move {
+                while theirs.load(SeqCst) == 0 {
+                    gort::yield_now().await;
+                }
+            });
+            while end.load(SeqCst) == 0 {
+                gort::yield_now().wait();
+            }
+            neighbour.wait().unwrap();
+            here()
+        });
+        let other = rt.go(move || {
+            begun.store(1, SeqCst);
+            (0..20).for_each(|_| sleep(Duration::from_millis(1)).wait());
+            done.store(1, SeqCst);
+            here()
+        });
+        assert_ne!(locked.wait().unwrap(), other.wait().unwrap());
+    });
+}

@@ -3,8 +3,10 @@
 
 mod go_modes;
 
+use std::cell::Cell;
 use std::io::Write;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering::SeqCst};
 use std::task::{Context, Poll};
@@ -16,7 +18,9 @@ use futures::{AsyncReadExt, AsyncWriteExt, FutureExt, SinkExt, StreamExt};
 use gort::net::{TcpListener, TcpStream};
 use gort::prelude::*;
 use gort::{JoinHandle, Runtime};
-use gort_tests::{BOUND, Machine, alone, eventually, for_procs_alone, spin, tick_until, until};
+use gort_tests::{
+    BOUND, Machine, alone, eventually, for_procs, for_procs_alone, spin, tick_until, until,
+};
 
 use go_modes::{MODES, check, for_modes};
 
@@ -452,5 +456,34 @@ fn a_busy_connection_leaves_turns_to_others() {
         busy.wait().unwrap();
         server.abort();
         machine.judge(&[("the one that asks", gap)]);
+    });
+}
+
+/// Each wait of gort sees the end of the slice: a local task that always finds them ready lets its
+/// neighbour on the thread run, which no hand-off of the P could.
+#[test]
+fn channels_and_locks_end_a_slice() {
+    for_procs(|rt| {
+        for locks in [false, true] {
+            rt.run(move || {
+                let done = Rc::new(Cell::new(false));
+                let seen = done.clone();
+                let greedy = gort::spawn_local(async move {
+                    let (tx, rx) = gort::chan::bounded(1);
+                    let mutex = gort::sync::Mutex::new(0u64);
+                    while !seen.get() {
+                        if locks {
+                            *mutex.lock().await += 1;
+                        } else {
+                            tx.send(1u8).await.unwrap();
+                            rx.recv().await.unwrap();
+                        }
+                    }
+                });
+                let neighbour = gort::spawn_local(async move { done.set(true) });
+                greedy.wait().unwrap();
+                neighbour.wait().unwrap();
+            });
+        }
     });
 }

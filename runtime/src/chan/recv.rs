@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use super::core::{READABLE, Received};
@@ -12,6 +12,7 @@ use super::error::{RecvError, RecvTimeoutError};
 use super::hchan::{Hchan, wake};
 use super::timer::{Alarm, Timer};
 use super::wait::{Outcome, Token, Waiter};
+use crate::sched::preempt::poll_slice;
 use crate::time::Instant;
 
 /// How far a wait is. Only its owner looks at this.
@@ -245,6 +246,15 @@ impl<T> Future for RecvFuture<'_, T> {
 
     #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        ready!(poll_slice(cx));
+        self.poll_now(cx)
+    }
+}
+
+impl<T> RecvFuture<'_, T> {
+    /// Polls without a look at the time slice.
+    #[inline]
+    fn poll_now(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<<Self as Future>::Output> {
         // SAFETY: `wait` is pinned as this is, and never moved out.
         let (hchan, wait) = unsafe {
             let this = self.get_unchecked_mut();
@@ -312,8 +322,9 @@ impl<T> Future for RecvTimeout<'_, T> {
     type Output = Result<T, RecvTimeoutError>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        ready!(poll_slice(cx));
         let mut this = self.project();
-        if let Poll::Ready(result) = this.recv.as_mut().poll(cx) {
+        if let Poll::Ready(result) = this.recv.as_mut().poll_now(cx) {
             return Poll::Ready(result.map_err(RecvTimeoutError::from));
         }
         if this.limit.poll(cx).is_pending() {

@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use super::core::{Sent, WRITABLE};
@@ -12,6 +12,7 @@ use super::error::{SendError, SendTimeoutError};
 use super::hchan::{Hchan, wake};
 use super::recv::Limit;
 use super::wait::{Outcome, Token, Waiter};
+use crate::sched::preempt::poll_slice;
 
 /// How far a send is. Only its owner looks at this.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -200,6 +201,15 @@ impl<T> Future for SendFuture<'_, T> {
 
     #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        ready!(poll_slice(cx));
+        self.poll_now(cx)
+    }
+}
+
+impl<T> SendFuture<'_, T> {
+    /// Polls without a look at the time slice.
+    #[inline]
+    fn poll_now(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<<Self as Future>::Output> {
         // SAFETY: `wait` is pinned as this is, and never moved out.
         let (hchan, wait) = unsafe {
             let this = self.get_unchecked_mut();
@@ -246,8 +256,9 @@ impl<T> Future for SendTimeout<'_, T> {
     type Output = Result<(), SendTimeoutError<T>>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        ready!(poll_slice(cx));
         let mut this = self.project();
-        if let Poll::Ready(result) = this.send.as_mut().poll(cx) {
+        if let Poll::Ready(result) = this.send.as_mut().poll_now(cx) {
             return Poll::Ready(result.map_err(SendTimeoutError::from));
         }
         if this.limit.poll(cx).is_pending() {

@@ -74,3 +74,12 @@ pub use semaphore::{
 };
 #[cfg(not(loom))]
 pub use wait_group::{WaitGroup, WaitGroupWait};
+
+#[cfg(not(loom))]
+use crate::sched::preempt::poll_slice;
+
+/// Models know no time slices.
+#[cfg(loom)]
+fn poll_slice(_: &std::task::Context<'_>) -> std::task::Poll<()> {
+    std::task::Poll::Ready(())
+}

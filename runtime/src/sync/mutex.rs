@@ -10,6 +10,7 @@ use std::ptr::NonNull;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
+use super::poll_slice;
 use super::raw_mutex::{RawMutex, Waiter};
 use crate::util::sync::const_fn;
 
@@ -170,6 +171,7 @@ impl<'a, T: ?Sized> Future for Lock<'a, T> {
 
     #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        ready!(poll_slice(cx));
         let this = self.into_ref().get_ref();
         // SAFETY: `this` is pinned, and so is its field; it leaves the list before it dies (Drop).
         let waiter = unsafe { Pin::new_unchecked(&this.waiter) };
@@ -207,6 +209,7 @@ impl<T: ?Sized> Future for LockOwned<T> {
     type Output = OwnedMutexGuard<T>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        ready!(poll_slice(cx));
         // SAFETY: only `mutex` is moved out, which is not pinned.
         let this = unsafe { self.get_unchecked_mut() };
         let mutex = this.mutex.as_ref().expect("`lock_owned` was polled after it was ready");

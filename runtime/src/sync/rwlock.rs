@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
 
 use super::mutex::TryLockError;
+use super::poll_slice;
 use super::wait_list::{Node, Queue, WaitList};
 use crate::util::sync::const_fn;
 
@@ -314,6 +315,7 @@ macro_rules! future {
 
             #[inline]
             fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+                ready!(poll_slice(cx));
                 let this = self.into_ref().get_ref();
                 // SAFETY: the field of a pinned struct; it leaves the list before it dies (Drop).
                 let node = unsafe { Pin::new_unchecked(&this.node) };

@@ -4,8 +4,9 @@ use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Waker, ready};
 
+use super::poll_slice;
 use super::wait_list::{Node, Queue, WaitList};
 use crate::util::sync::const_fn;
 
@@ -268,6 +269,7 @@ impl<'a> Future for Acquire<'a> {
     type Output = Result<SemaphorePermit<'a>, AcquireError>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        ready!(poll_slice(cx));
         let this = self.into_ref();
         let semaphore = this.semaphore;
         // SAFETY: the field of a pinned struct, which nobody moves.
@@ -295,6 +297,7 @@ impl Future for AcquireOwned {
     type Output = Result<OwnedSemaphorePermit, AcquireError>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        ready!(poll_slice(cx));
         let this = self.into_ref();
         // SAFETY: as in `Acquire`.
         let request = unsafe { this.map_unchecked(|this| &this.request) };

@@ -14,6 +14,7 @@ use self::case::{Case, RecvCase, SendCase};
 use self::race::{AsCase, Race};
 use super::error::{RecvError, SendError, TrySelectError};
 use super::{Receiver, Sender};
+use crate::sched::preempt::poll_slice;
 
 /// Blocks until one of several channel operations is ready, does it, and runs its arm. For
 /// goroutines and plain threads; in async code use [`select_async!`](crate::select_async). Go:
@@ -224,6 +225,7 @@ impl<'a> Select<'a> {
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<usize> {
+        std::task::ready!(poll_slice(cx));
         self.order.resize(self.cases.len(), 0);
         let polled = self.race.poll(&self.cases, &mut self.order, cx);
         polled.map(|chosen| chosen.expect("it waits for ever"))
