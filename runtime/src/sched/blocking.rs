@@ -123,8 +123,7 @@ impl M {
         self.attach();
         if let Some(g) = self.take_nextg() {
             if !self.serves.get() {
-                self.detach(); // it has not asked for this
-                self.set_private(true);
+                self.begin_private(&g);
             }
             return Some(g);
         }

@@ -216,6 +216,7 @@ impl M {
             self.detached.store(false, Ordering::Relaxed); // Relaxed: as above
             self.sched().handoffs.detached.fetch_sub(1, Ordering::Relaxed);
             self.forget_request();
+            self.end_private();
         }
     }
 

@@ -15,6 +15,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::{HashSet, VecDeque};
+use std::panic::Location;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -105,6 +106,8 @@ pub(crate) struct M {
     pub(super) serves: Cell<bool>,
     /// It was woken for one goroutine that should not disturb others (`sites.rs`).
     pub(super) private: Cell<bool>,
+    /// Where that one was spawned, and when it began here; until it stops for the first time.
+    pub(super) private_since: Cell<Option<(&'static Location<'static>, u64)>>,
     /// How many goroutines are locked to this thread (`lock.rs`).
     pub(super) locked: Cell<u32>,
     /// A goroutine has ended while it was locked: the thread ends with its last resident.
@@ -204,6 +207,7 @@ impl M {
             nextg: AtomicPtr::default(),
             serves: Cell::new(false),
             private: Cell::new(false),
+            private_since: Cell::default(),
             locked: Cell::new(0),
             condemned: Cell::new(false),
             is_spare: Cell::new(false),

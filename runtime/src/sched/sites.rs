@@ -5,9 +5,12 @@
 //! helps is to start the next one from that site where nobody lives: on a
 //! thread of its own, beside the Ps, until it waits for the first time.
 //!
-//! The sites are few and the table is small: a score per site, raised by a
-//! surprise, halved each second, forgotten at 0. While the table is empty it
-//! costs nothing (a bit in the counts word); else a look at each start.
+//! The sites are few and the table is small. A surprise gives its site credit
+//! for some such starts; one that then keeps its thread for a slice gives as
+//! much again, and each second halves it. So a site that surprises each time
+//! never runs out, and one that did so once, because the machine was busy with
+//! something else, costs some thread switches. While the table is empty it costs
+//! nothing (a bit in the counts word); else a look at each start.
 
 use std::panic::Location;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -16,12 +19,14 @@ use super::Sched;
 use super::g::Runnable;
 use super::idle::SITES;
 use super::m::M;
+use super::sysmon::SLICE;
+use crate::util::clock;
 
-/// Sites that are remembered; the one with the lowest score gives way.
+/// Sites that are remembered; the one with the least credit gives way.
 const SITES_MAX: usize = 16;
-/// A surprise is remembered for about four seconds.
-const SCORE: u32 = 8;
-const SCORE_MAX: u32 = 64;
+/// Starts that a surprise pays for (a guess: 16 thread switches are 0.2 ms, the surprise was 10).
+const CREDIT: u32 = 16;
+const CREDIT_MAX: u32 = 64;
 
 type Site = &'static Location<'static>;
 
@@ -40,14 +45,14 @@ impl Sched {
     pub(super) fn note_surprise(&self, site: Site) {
         let mut sites = self.sites.lock();
         match sites.iter_mut().find(|(known, _)| *known == site) {
-            Some((_, score)) => *score = (*score + SCORE).min(SCORE_MAX),
+            Some((_, credit)) => *credit = (*credit + CREDIT).min(CREDIT_MAX),
             None => {
                 if sites.len() == SITES_MAX {
                     let lowest = sites.iter().enumerate().min_by_key(|(_, (_, score))| *score);
                     let lowest = lowest.map(|(i, _)| i);
                     lowest.map(|i| sites.swap_remove(i));
                 }
-                sites.push((site, SCORE));
+                sites.push((site, CREDIT));
             }
         }
         self.idle.set_bit(SITES, true);
@@ -61,8 +66,16 @@ impl Sched {
         self.idle.set_bit(SITES, !sites.is_empty());
     }
 
-    fn surprises(&self, site: Site) -> bool {
-        self.sites.lock().iter().any(|(known, _)| *known == site)
+    /// Whether a G of this site should start elsewhere, which uses up some of its credit.
+    fn use_credit(&self, site: Site) -> bool {
+        let mut sites = self.sites.lock();
+        let Some(i) = sites.iter().position(|(known, _)| *known == site) else { return false };
+        sites[i].1 -= 1;
+        if sites[i].1 == 0 {
+            sites.swap_remove(i);
+            self.idle.set_bit(SITES, !sites.is_empty());
+        }
+        true
     }
 }
 
@@ -76,7 +89,7 @@ impl M {
             && self.residents() > 0
             && !self.sched().config.migrate
             && self.sched().may_start_beside()
-            && self.sched().surprises(g.spawned_at())
+            && self.sched().use_credit(g.spawned_at())
     }
 
     /// Starts `g` on a thread of its own. It counts as detached until it stops, and the thread as
@@ -84,5 +97,21 @@ impl M {
     pub(super) fn start_elsewhere(&self, g: Runnable) {
         let sched = self.sched();
         sched.start_beside(sched.idle.lock(), g, false);
+    }
+
+    /// A goroutine starts here because its site has surprised.
+    pub(super) fn begin_private(&self, g: &Runnable) {
+        self.detach(); // it has not asked for this
+        self.set_private(true);
+        self.private_since.set(Some((g.g().spawned_at(), clock::now())));
+    }
+
+    /// It has stopped for the first time.
+    pub(super) fn end_private(&self) {
+        if let Some((site, since)) = self.private_since.take()
+            && clock::now() - since >= SLICE
+        {
+            self.sched().note_surprise(site);
+        }
     }
 }

@@ -38,7 +38,7 @@ const PERIOD: Duration = Duration::from_millis(1);
 const STILL_LOOKS: u32 = 50;
 const PERIOD_MAX: u32 = 5;
 /// How long a G may keep its P while others could use it. Go: forcePreemptNS.
-const SLICE: u64 = 10_000_000;
+pub(super) const SLICE: u64 = 10_000_000;
 /// The network waits no longer for a poll. Go: the same 10 ms.
 const NETPOLL_OVERDUE: u64 = 10_000_000;
 /// After so many looks in a row sysmon may sleep, if the runtime is idle.
