@@ -63,6 +63,7 @@
 //! | `iter` | the lifetime of what a scoped one borrows |
 //! | `stack` | the arenas, the switch, the fault handler |
 //! | `sync` | the values behind locks; the wait list through pinned futures |
+//! | `thread` | what a blocking call borrows, on another thread |
 //! | `util::note`, `util::fence` | futex and membarrier |
 #![deny(unsafe_code)]
 #![cfg_attr(loom, allow(dead_code))]
@@ -109,6 +110,7 @@ pub mod sync;
 #[cfg(not(loom))]
 pub mod task;
 #[cfg(not(loom))]
+#[allow(unsafe_code)] // see the ledger above
 mod thread;
 #[cfg(not(loom))]
 pub mod time;

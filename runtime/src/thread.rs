@@ -1,6 +1,10 @@
 //! `syscall` and `blocking`: what a thread is busy with, announced.
 
-use crate::sched::{blocking as long, handoff};
+use std::panic::{AssertUnwindSafe, Location, catch_unwind, resume_unwind};
+
+use crate::rt;
+use crate::sched::{Sched, handoff, m};
+use crate::spawn;
 
 /// Runs `f`, a short system call, on this thread, and returns what it does.
 ///
@@ -48,5 +52,59 @@ where
     F: FnOnce() -> R + Send,
     R: Send,
 {
-    long::blocking(f)
+    match m::current() {
+        None => f(),
+        Some(m) if m.may_block_here() => m.without_p(f),
+        Some(m) => elsewhere(&m.sched().arc(), f),
+    }
+}
+
+/// What the caller of `blocking` and the thread that runs its closure share.
+struct Call<F, R> {
+    f: Option<F>,
+    output: Option<std::thread::Result<R>>,
+}
+
+impl<F: FnOnce() -> R, R> Call<F, R> {
+    /// # Safety
+    /// `call` is a `Call<F, R>` that nobody else uses until this has returned.
+    unsafe fn run(call: *mut ()) {
+        // SAFETY: the contract above.
+        let call = unsafe { &mut *call.cast::<Call<F, R>>() };
+        if let Some(f) = call.f.take() {
+            call.output = Some(catch_unwind(AssertUnwindSafe(f)));
+        }
+    }
+}
+
+/// A pointer to a `Call` of `Send` parts, and its `run`.
+struct Erased(*mut (), unsafe fn(*mut ()));
+
+// SAFETY: the closure and its output are Send, and one thread at a time uses the call.
+unsafe impl Send for Erased {}
+
+impl Erased {
+    fn run(self) {
+        // SAFETY: `elsewhere` keeps the call until the task has ended.
+        unsafe { (self.1)(self.0) }
+    }
+}
+
+/// Runs `f` on another thread; this one goes on with what lives here.
+fn elsewhere<F, R>(sched: &Sched, f: F) -> R
+where
+    F: FnOnce() -> R + Send,
+    R: Send,
+{
+    let mut call = Call { f: Some(f), output: None };
+    let erased = Erased((&raw mut call).cast(), Call::<F, R>::run);
+    let task = spawn::blocking_on(sched, Location::caller(), false, move || erased.run());
+    // Whatever comes of it: when this returns, nobody uses the call any more.
+    drop(rt::block_on_to_the_end(task));
+    match (call.output, call.f) {
+        (Some(Ok(output)), _) => output,
+        (Some(Err(payload)), _) => resume_unwind(payload),
+        (None, Some(f)) => f(), // the runtime ends and takes no more tasks
+        (None, None) => unreachable!("taken and run in one step"),
+    }
 }

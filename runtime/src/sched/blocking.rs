@@ -13,7 +13,6 @@
 //! have left behind end after some seconds (`rest.rs`).
 
 use std::collections::VecDeque;
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::MutexGuard;
 
 use super::Sched;
@@ -21,8 +20,6 @@ use super::g::{GRef, Runnable};
 use super::idle::Lists;
 use super::m::{self, M};
 use super::status::Status;
-use crate::rt;
-use crate::spawn;
 
 /// Blocking tasks that run at once, over the Ps' own work. tokio's number.
 const BLOCKING_MAX: usize = 512;
@@ -135,7 +132,12 @@ impl M {
         next
     }
 
-    /// Whether nothing but the running G lives on this thread.
+    /// Whether what blocks may do so here: nothing but the running G lives on this thread. Not in
+    /// chaos mode, which takes the long way.
+    pub(crate) fn may_block_here(&self) -> bool {
+        self.is_alone() && self.sched().config.chaos.is_none()
+    }
+
     fn is_alone(&self) -> bool {
         let mine = |m: &M| m.residents() == usize::from(m.curg().is_some_and(|g| m.is_home_of(g)));
         let mut outer = Some(self);
@@ -149,7 +151,7 @@ impl M {
     }
 
     /// Gives the P up for as long as `f` runs. Go: entersyscallblock.
-    pub(super) fn without_p<R>(&self, f: impl FnOnce() -> R) -> R {
+    pub(crate) fn without_p<R>(&self, f: impl FnOnce() -> R) -> R {
         struct Back;
         impl Drop for Back {
             fn drop(&mut self) {
@@ -161,69 +163,5 @@ impl M {
         self.enter().handoffp();
         let _back = Back;
         f()
-    }
-}
-
-/// Runs `f`, which blocks its thread for long.
-pub(crate) fn blocking<F, R>(f: F) -> R
-where
-    F: FnOnce() -> R + Send,
-    R: Send,
-{
-    match m::current() {
-        None => f(),
-        Some(m) if m.is_alone() && m.sched().config.chaos.is_none() => m.without_p(f),
-        Some(m) => elsewhere(&m.sched().arc(), f),
-    }
-}
-
-/// What the caller of `blocking` and the thread that runs its closure share.
-struct Call<F, R> {
-    f: Option<F>,
-    output: Option<std::thread::Result<R>>,
-}
-
-impl<F: FnOnce() -> R, R> Call<F, R> {
-    /// # Safety
-    /// `call` is a `Call<F, R>` that nobody else uses until this has returned.
-    unsafe fn run(call: *mut ()) {
-        // SAFETY: the contract above.
-        let call = unsafe { &mut *call.cast::<Call<F, R>>() };
-        if let Some(f) = call.f.take() {
-            call.output = Some(catch_unwind(AssertUnwindSafe(f)));
-        }
-    }
-}
-
-/// A pointer to a `Call` of `Send` parts, and its `run`.
-struct Erased(*mut (), unsafe fn(*mut ()));
-
-// SAFETY: the closure and its output are Send, and one thread at a time uses the call.
-unsafe impl Send for Erased {}
-
-impl Erased {
-    fn run(self) {
-        // SAFETY: `elsewhere` keeps the call until the task has ended.
-        unsafe { (self.1)(self.0) }
-    }
-}
-
-/// Runs `f` on another thread; this one goes on with what lives here.
-fn elsewhere<F, R>(sched: &Sched, f: F) -> R
-where
-    F: FnOnce() -> R + Send,
-    R: Send,
-{
-    let mut call = Call { f: Some(f), output: None };
-    let erased = Erased((&raw mut call).cast(), Call::<F, R>::run);
-    let at = std::panic::Location::caller();
-    let task = spawn::blocking_on(sched, at, false, move || erased.run());
-    // Whatever comes of it: when this returns, nobody uses the call any more.
-    drop(rt::block_on_to_the_end(task));
-    match (call.output, call.f) {
-        (Some(Ok(output)), _) => output,
-        (Some(Err(payload)), _) => resume_unwind(payload),
-        (None, Some(f)) => f(), // the runtime ends and takes no more tasks
-        (None, None) => unreachable!("taken and run in one step"),
     }
 }

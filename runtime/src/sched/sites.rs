@@ -48,9 +48,8 @@ impl Sched {
             Some((_, credit)) => *credit = (*credit + CREDIT).min(CREDIT_MAX),
             None => {
                 if sites.len() == SITES_MAX {
-                    let lowest = sites.iter().enumerate().min_by_key(|(_, (_, score))| *score);
-                    let lowest = lowest.map(|(i, _)| i);
-                    lowest.map(|i| sites.swap_remove(i));
+                    let least = (0..SITES_MAX).min_by_key(|&i| sites[i].1);
+                    sites.swap_remove(least.expect("the table is full"));
                 }
                 sites.push((site, CREDIT));
             }
@@ -61,8 +60,8 @@ impl Sched {
     /// A second has passed. By sysmon.
     pub(super) fn forgive_sites(&self) {
         let mut sites = self.sites.lock();
-        sites.iter_mut().for_each(|(_, score)| *score /= 2);
-        sites.retain(|(_, score)| *score > 0);
+        sites.iter_mut().for_each(|(_, credit)| *credit /= 2);
+        sites.retain(|(_, credit)| *credit > 0);
         self.idle.set_bit(SITES, !sites.is_empty());
     }
 
