@@ -66,13 +66,15 @@ pub fn tick_in_goroutine(done: &AtomicBool) -> Duration {
     gap.worst()
 }
 
-/// Two plain threads: one sleeps for a millisecond at a time and then wakes the other, which steps.
-/// How long it stands still says what the machine, which may run other things, takes away from a
-/// thread that should run. A P that changes hands needs several in a row.
+/// What the machine, which may run other things, takes away from threads that should run.
+///
+/// Two plain threads, one of which sleeps for a millisecond at a time and then wakes the other, and
+/// one thread bound to each CPU, which sees it when that CPU is taken away altogether: the largest
+/// gap of any of them. A P that changes hands needs several threads in a row.
 #[derive(Debug)]
 pub struct Machine {
     stop: Arc<AtomicBool>,
-    threads: (JoinHandle<()>, JoinHandle<Duration>),
+    threads: Vec<JoinHandle<Duration>>,
 }
 
 impl Machine {
@@ -80,21 +82,20 @@ impl Machine {
     #[must_use]
     pub fn watch() -> Machine {
         let stop = Arc::<AtomicBool>::default();
-        let stopped = stop.clone();
         let (send, receive) = mpsc::channel();
-        let first = thread::spawn(move || {
-            while !stopped.load(Ordering::SeqCst) && send.send(()).is_ok() {
-                thread::sleep(PERIOD);
-            }
-        });
-        let second = thread::spawn(move || {
+        let woken = thread::spawn(move || {
             let mut gap = Gap::new();
             while receive.recv().is_ok() {
                 gap.step();
             }
             gap.worst()
         });
-        Machine { stop, threads: (first, second) }
+        let wakes = step_until(&stop, move || {
+            let _ = send.send(());
+        });
+        let mut threads = vec![woken, wakes];
+        threads.extend(cpus().into_iter().map(|cpu| step_until(&stop, move || bind(cpu))));
+        Machine { stop, threads }
     }
 
     /// The largest gap of the plain threads.
@@ -104,8 +105,8 @@ impl Machine {
     #[must_use]
     pub fn worst(self) -> Duration {
         self.stop.store(true, Ordering::SeqCst);
-        self.threads.0.join().expect("it only sleeps");
-        self.threads.1.join().expect("it only receives")
+        let gaps = self.threads.into_iter().map(|thread| thread.join().expect("it only steps"));
+        gaps.max().expect("there are two at least")
     }
 
     /// Compares the gaps that were measured meanwhile with what is allowed, over what the machine
@@ -125,6 +126,46 @@ impl Machine {
         }
     }
 }
+
+/// A plain thread that steps each millisecond, and calls `each`, until `stop`.
+fn step_until(
+    stop: &Arc<AtomicBool>,
+    mut each: impl FnMut() + Send + 'static,
+) -> JoinHandle<Duration> {
+    let stop = stop.clone();
+    thread::spawn(move || {
+        let mut gap = Gap::new();
+        while !stop.load(Ordering::SeqCst) {
+            each();
+            thread::sleep(PERIOD);
+            gap.step();
+        }
+        gap.worst()
+    })
+}
+
+/// The CPUs that this process may use, some of them.
+#[cfg(target_os = "linux")]
+fn cpus() -> Vec<usize> {
+    let Ok(set) = rustix::thread::sched_getaffinity(None) else { return Vec::new() };
+    (0..rustix::thread::CpuSet::MAX_CPU).filter(|cpu| set.is_set(*cpu)).take(16).collect()
+}
+
+#[cfg(not(target_os = "linux"))]
+fn cpus() -> Vec<usize> {
+    Vec::new()
+}
+
+/// Binds this thread to a CPU, if the system allows it.
+#[cfg(target_os = "linux")]
+fn bind(cpu: usize) {
+    let mut set = rustix::thread::CpuSet::new();
+    set.set(cpu);
+    let _ = rustix::thread::sched_setaffinity(None, &set);
+}
+
+#[cfg(not(target_os = "linux"))]
+fn bind(_: usize) {}
 
 /// Computes for so long without any call of gort.
 pub fn spin(time: Duration) {
