@@ -7,7 +7,7 @@ use std::{
 
 use crate::{
     slab::{Page, Slab},
-    slot::{Direction, Flags, GENERATION_BITS, Readiness, Slot, Wakers},
+    slot::{Direction, Flags, GENERATION_BITS, Readiness, Slot, Wakers, deregistered},
 };
 
 /// The registration of one socket with its [`Netpoll`](crate::Netpoll).
@@ -71,7 +71,8 @@ impl Desc {
     ///
     /// # Errors
     ///
-    /// `NotConnected` after the socket was deregistered, `Other` after the poller was closed.
+    /// `NotConnected` after the socket was deregistered, `Other` after the poller was closed,
+    /// `TimedOut` while the direction is [expired](Desc::expire), be it ready or not.
     #[inline]
     pub fn poll_ready(
         &self,
@@ -82,10 +83,20 @@ impl Desc {
     }
 
     /// What [`poll_ready`](Desc::poll_ready) would say, without waiting. `None` if the direction is
-    /// not ready, or the registration has ended.
+    /// not ready, expired, or the registration has ended.
     #[inline]
     pub fn ready(&self, direction: Direction) -> Option<Readiness> {
         self.slot().ready(self.generation, direction)
+    }
+
+    /// What [`poll_ready`](Desc::poll_ready) would say, without waiting.
+    ///
+    /// # Errors
+    ///
+    /// As [`poll_ready`](Desc::poll_ready).
+    #[inline]
+    pub fn look(&self, direction: Direction) -> Poll<io::Result<Readiness>> {
+        self.slot().look(self.generation, direction)
     }
 
     /// The attempt that `seen` gave reason for found the kernel with nothing to give (any more):
@@ -95,6 +106,25 @@ impl Desc {
     #[inline]
     pub fn clear(&self, direction: Direction, seen: Readiness) {
         self.slot().clear(self.generation, direction, seen);
+    }
+
+    /// The deadline of `direction` has passed: whoever waits for it or polls it gets `TimedOut`,
+    /// until it is [revived](Desc::revive). Blocks nothing. Nothing if the registration has ended.
+    ///
+    /// Returns those who wait, for the caller to wake. Calls of `expire` and `revive` for the same
+    /// direction have to be put in order by whoever keeps the deadline; timers are not known here.
+    pub fn expire(&self, direction: Direction) -> Wakers {
+        self.slot().expire(self.generation, direction)
+    }
+
+    /// Takes an [`expire`](Desc::expire) back: what is ready may be tried again.
+    pub fn revive(&self, direction: Direction) {
+        self.slot().revive(self.generation, direction);
+    }
+
+    /// What every operation gets if the registration has ended.
+    pub fn ended(&self) -> Option<io::Error> {
+        self.slot().is_retired(self.generation).then(deregistered)
     }
 
     #[inline]

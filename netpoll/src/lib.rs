@@ -23,6 +23,7 @@
 //! - [`Desc::poll_ready`]: may I try? If not, wake me when I may.
 //! - [`Desc::ready`]: the same, without waiting.
 //! - [`Desc::clear`]: I tried, and the kernel had nothing (more) for me.
+//! - [`Desc::expire`], [`Desc::revive`]: a deadline of the socket has passed, or lies ahead again.
 //!
 //! # Edges, ticks and generations
 //!
@@ -72,7 +73,7 @@ mod slab;
 #[cfg(not(all(test, loom)))]
 mod timer;
 
-pub use self::slot::{Direction, Readiness};
+pub use self::slot::{Direction, Readiness, Wakers};
 #[cfg(not(all(test, loom)))]
 pub use self::{
     desc::Desc,

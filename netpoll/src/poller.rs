@@ -15,7 +15,6 @@
 
 use std::{
     fmt, io,
-    panic::{AssertUnwindSafe, catch_unwind},
     sync::{Mutex, MutexGuard, TryLockError},
     task::Waker,
     time::{Duration, Instant},
@@ -27,7 +26,7 @@ use crate::{
     desc::Desc,
     handshake::{Handshake, NEVER},
     slab::Slab,
-    slot::{Direction, Flags},
+    slot::{Direction, Flags, Wakers, deregistered},
     timer::{Clock, Timer},
 };
 
@@ -151,11 +150,10 @@ impl Netpoll {
     /// meanwhile, or already in somebody's batch, is stale. The slot is free for others last.
     fn end(&self, desc: &Desc, deregister: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
         let Some(wakers) = desc.retire() else {
-            let text = "the socket has been deregistered already";
-            return Err(io::Error::new(io::ErrorKind::NotConnected, text));
+            return Err(deregistered());
         };
         let done = deregister();
-        wakers.into_iter().for_each(wake);
+        wakers.wake();
         self.slab.release(desc.index());
         done
     }
@@ -215,7 +213,7 @@ impl Netpoll {
     /// registers later. The sleeper gets up. Polling and deregistering still work.
     pub fn close(&self) {
         let waiting = self.slab.close();
-        waiting.into_iter().flatten().for_each(wake);
+        waiting.into_iter().for_each(Wakers::wake);
         self.break_();
     }
 
@@ -275,12 +273,6 @@ fn flags_of(event: &Event) -> Flags {
         .ready(write, event.is_writable() || event.is_error())
         .closed(read, event.is_read_closed())
         .closed(write, hung_up)
-}
-
-/// Wakes a task although another one's waker panics: neither a socket's end nor the runtime's stops
-/// half-way. The panic hook has reported it.
-fn wake(waker: Waker) {
-    let _ = catch_unwind(AssertUnwindSafe(|| waker.wake()));
 }
 
 /// The thread that may block in the poll. While it exists nobody else polls.

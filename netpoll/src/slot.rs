@@ -14,7 +14,8 @@
 //! - A **tick** counts the events of a direction. [`Slot::clear`] takes back the readiness of the
 //!   tick it saw and no other.
 //! - **Flags**: READY per direction, set by events, taken back by `clear`; CLOSED per direction, set
-//!   by events, never taken back; SHUT, set once when the whole poller closes.
+//!   by events, never taken back; EXPIRED per direction, set and taken back by the owner of the
+//!   deadline ([`Slot::expire`], [`Slot::revive`]); SHUT, set once when the whole poller closes.
 //!
 //! # Invariants
 //!
@@ -28,6 +29,7 @@
 
 use std::{
     fmt, io, iter, mem, option,
+    panic::{self, AssertUnwindSafe},
     sync::{PoisonError, atomic::Ordering},
     task::{Context, Poll, Waker},
     vec,
@@ -40,6 +42,8 @@ const WRITE_READY: u64 = 1 << 1;
 const READ_CLOSED: u64 = 1 << 2;
 const WRITE_CLOSED: u64 = 1 << 3;
 const SHUT: u64 = 1 << 4;
+const READ_EXPIRED: u64 = 1 << 5;
+const WRITE_EXPIRED: u64 = 1 << 6;
 
 const TICK_MASK: u64 = 0xffff;
 const READ_TICK_SHIFT: u32 = 8;
@@ -72,6 +76,13 @@ impl Direction {
         match self {
             Direction::Read => READ_CLOSED,
             Direction::Write => WRITE_CLOSED,
+        }
+    }
+
+    fn expired(self) -> u64 {
+        match self {
+            Direction::Read => READ_EXPIRED,
+            Direction::Write => WRITE_EXPIRED,
         }
     }
 
@@ -182,6 +193,21 @@ impl Slot {
         self.take_all()
     }
 
+    /// The deadline of `direction` has passed: until [`revive`](Slot::revive) it may not be tried,
+    /// ready or not. Returns those who waited.
+    pub(crate) fn expire(&self, generation: u32, direction: Direction) -> Wakers {
+        if self.update(generation, |state| state | direction.expired()) {
+            self.lock().take(direction)
+        } else {
+            Wakers::default()
+        }
+    }
+
+    /// The deadline of `direction` lies ahead again, or there is none. Nobody waits for that.
+    pub(crate) fn revive(&self, generation: u32, direction: Direction) {
+        self.update(generation, |state| state & !direction.expired());
+    }
+
     /// An event from the kernel, made for `generation`. Wakes those it concerns, and returns how
     /// many.
     pub(crate) fn event(
@@ -231,6 +257,12 @@ impl Slot {
         }
     }
 
+    /// Is this life of the slot over?
+    pub(crate) fn is_retired(&self, generation: u32) -> bool {
+        // Relaxed: nothing is inferred but the fact.
+        generation_of(self.state.load(Ordering::Relaxed)) != generation
+    }
+
     /// Takes back the readiness `seen`, unless an event has come since.
     pub(crate) fn clear(&self, generation: u32, direction: Direction, seen: Readiness) {
         self.update(generation, |state| {
@@ -239,15 +271,21 @@ impl Slot {
         });
     }
 
-    fn look(&self, generation: u32, direction: Direction) -> Poll<io::Result<Readiness>> {
+    /// May `direction` be tried? Nobody waits.
+    pub(crate) fn look(
+        &self,
+        generation: u32,
+        direction: Direction,
+    ) -> Poll<io::Result<Readiness>> {
         // Acquire: pairs with the release in `update`, so that whoever sees an event also sees what
         // the poller did before it.
         let state = self.state.load(Ordering::Acquire);
         if generation_of(state) != generation {
             return Poll::Ready(Err(deregistered()));
         }
-        if state & SHUT != 0 {
-            return Poll::Ready(Err(shut()));
+        // Before READY: an expired deadline wins over data.
+        if state & (SHUT | direction.expired()) != 0 {
+            return Poll::Ready(Err(refused(state)));
         }
         match Readiness::of(state, direction) {
             Some(seen) => Poll::Ready(Ok(seen)),
@@ -299,6 +337,7 @@ impl fmt::Debug for Slot {
             .field("generation", &generation_of(state))
             .field("read", &Readiness::of(state, Direction::Read))
             .field("write", &Readiness::of(state, Direction::Write))
+            .field("expired", &Direction::BOTH.map(|d| state & d.expired() != 0))
             .field("shut", &(state & SHUT != 0))
             .finish_non_exhaustive()
     }
@@ -340,15 +379,23 @@ impl Waiters {
     }
 }
 
-/// Wakers taken out of a slot, to be woken now that its lock is released.
-#[must_use]
-#[derive(Default)]
-pub(crate) struct Wakers {
+/// Those who waited for a socket, to be woken by the caller once it holds no lock.
+#[must_use = "they would wait for ever"]
+#[derive(Debug, Default)]
+pub struct Wakers {
     one: Option<Waker>,
     more: Vec<Waker>,
 }
 
 impl Wakers {
+    /// Wakes all of them, also if one's waker panics: neither a socket's end nor the runtime's
+    /// stops half-way. The panic hook has reported it.
+    pub fn wake(self) {
+        for waker in self {
+            let _ = panic::catch_unwind(AssertUnwindSafe(|| waker.wake()));
+        }
+    }
+
     fn each(self, ready: &mut dyn FnMut(Waker)) -> usize {
         self.into_iter().map(ready).count()
     }
@@ -363,10 +410,16 @@ impl IntoIterator for Wakers {
     }
 }
 
-/// What a socket gets that outlives its registration.
+/// What a socket gets that outlives its registration. Go's words.
 #[cold]
-fn deregistered() -> io::Error {
-    io::Error::new(io::ErrorKind::NotConnected, "the socket has been deregistered from its runtime")
+pub(crate) fn deregistered() -> io::Error {
+    io::Error::new(io::ErrorKind::NotConnected, "use of closed network connection")
+}
+
+/// What a socket gets that may not be tried although it is registered.
+#[cold]
+fn refused(state: u64) -> io::Error {
+    if state & SHUT != 0 { shut() } else { io::ErrorKind::TimedOut.into() }
 }
 
 /// What a socket gets that outlives its runtime.

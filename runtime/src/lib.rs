@@ -61,6 +61,7 @@
 //! | `coro` | the stacks of coroutines, and what is sent between them |
 //! | `ffi` | the innermost call of C, behind a thread-local |
 //! | `iter` | the lifetime of what a scoped one borrows |
+//! | `net::close` | what a descriptor names is replaced while others hold it |
 //! | `stack` | the arenas, the switch, the fault handler |
 //! | `sync` | the values behind locks; the wait list through pinned futures |
 //! | `thread` | what a blocking call borrows, on another thread |

@@ -15,7 +15,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use super::addr::{ToSocketAddrs, resolve, try_each};
 use super::source::Source;
 use super::stream::TcpStream;
-use crate::time::sleep;
+use crate::time::{Instant, sleep};
 
 /// The wait after the first failure for want of descriptors or memory, and the longest one.
 /// Go's net/http waits the same.
@@ -127,6 +127,22 @@ impl TcpListener {
     /// [`accept`]: TcpListener::accept
     pub fn incoming(&self) -> Incoming<'_> {
         Incoming { listener: self, next: None }
+    }
+
+    /// Sets the time from which on accepting fails with `TimedOut`, as
+    /// [`TcpStream::set_deadline`] does for a stream. Go: `SetDeadline`.
+    pub fn set_deadline(&self, deadline: Option<Instant>) {
+        self.source.set_read_deadline(deadline);
+    }
+
+    /// Closes the listener now, whoever else holds it: who accepts gets `NotConnected` ("use of
+    /// closed network connection"), connections in the backlog are reset, and the port is free. See
+    /// [`TcpStream::close_now`]. Go: `Close`.
+    ///
+    /// # Errors
+    /// As those of [`TcpStream::close_now`]; the port is then free after the drop.
+    pub fn close(&self) -> io::Result<()> {
+        self.source.close()
     }
 
     /// The address that it listens at.

@@ -11,6 +11,9 @@
 //! Dropping a read or write future cancels it; nothing that the kernel has taken or given is lost.
 
 mod addr;
+#[allow(unsafe_code)] // see the ledger in lib.rs
+mod close;
+mod deadline;
 mod listener;
 mod source;
 mod split;

@@ -2,21 +2,45 @@
 
 use std::fmt;
 use std::io;
-use std::sync::Arc;
+use std::net::Shutdown;
+use std::ops::Deref;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
 
 use gort_netpoll::{Desc, Direction, Netpoll};
 use mio::event;
+use mio::unix::SourceFd;
+use socket2::SockRef;
 
+use super::close::close_file;
+use super::deadline::Deadlines;
 use crate::rt;
+use crate::sched::Sched;
 use crate::sched::paused::is_tested;
 use crate::sched::preempt::poll_slice;
+use crate::time::Instant;
 
-/// Owns `io`, which is registered while this lives.
+/// A system call takes no more buffers than this; the rest of them is for the next one. (Linux's
+/// `UIO_MAXIOV`; only there does a short transfer mean anything.)
+const MAX_BUFS: usize = 1024;
+
+/// And no more bytes than about twice this.
+const MAX_BYTES: usize = 1 << 30;
+
+/// The room for `poll_transfer` of a vectored transfer. Too much of it, and a transfer that left
+/// something in the kernel would pass for a short one; too little costs a system call.
+pub(super) fn room(bufs: &[impl Deref<Target = [u8]>]) -> usize {
+    bufs.iter().take(MAX_BUFS).map(|buf| buf.len()).sum()
+}
+
+/// Owns `io`, which is registered while this lives, or until it is closed.
 pub(super) struct Source<S: event::Source> {
     io: S,
     desc: Desc,
-    netpoll: Arc<Netpoll>,
+    sched: Arc<Sched>,
+    /// From the first deadline on.
+    deadlines: OnceLock<Arc<Deadlines>>,
 }
 
 impl<S: event::Source> Source<S> {
@@ -34,9 +58,9 @@ impl<S: event::Source> Source<S> {
         mut io: S,
         register: impl FnOnce(&Netpoll, &mut S) -> io::Result<Desc>,
     ) -> io::Result<Source<S>> {
-        let netpoll = rt::with_current(|sched| sched.netpoll.clone());
-        let desc = register(&netpoll, &mut io)?;
-        Ok(Source { io, desc, netpoll })
+        let sched = rt::with_current(Arc::clone);
+        let desc = register(&sched.netpoll, &mut io)?;
+        Ok(Source { io, desc, sched, deadlines: OnceLock::new() })
     }
 
     pub(super) fn io(&self) -> &S {
@@ -66,6 +90,7 @@ impl<S: event::Source> Source<S> {
             match op(&self.io) {
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => self.desc.clear(direction, seen),
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) => return Poll::Ready(Err(self.reason(e))),
                 done => return Poll::Ready(done),
             }
         }
@@ -73,7 +98,7 @@ impl<S: event::Source> Source<S> {
 
     /// As `poll_io`, for transfers of at most `room` bytes on a stream. A short one has emptied
     /// (or filled) the kernel's buffer, so the next one must wait for an event: that spares the
-    /// system call that would only say WouldBlock.
+    /// system call that would only say WouldBlock. One of nothing is done at once (N35).
     #[inline]
     pub(super) fn poll_transfer(
         &self,
@@ -82,39 +107,129 @@ impl<S: event::Source> Source<S> {
         room: usize,
         mut op: impl FnMut(&S) -> io::Result<usize>,
     ) -> Poll<io::Result<usize>> {
+        if room == 0 {
+            return Poll::Ready(self.desc.ended().map_or(Ok(0), Err));
+        }
         ready!(poll_slice(cx));
         loop {
             let seen = ready!(self.desc.poll_ready(direction, cx))?;
             match op(&self.io) {
                 Ok(n) => {
-                    if 0 < n && n < room && cfg!(target_os = "linux") {
+                    if 0 < n && n < room.min(MAX_BYTES) && cfg!(target_os = "linux") {
                         self.desc.clear(direction, seen);
                     }
                     return Poll::Ready(Ok(n));
                 }
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => self.desc.clear(direction, seen),
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                Err(e) => return Poll::Ready(Err(e)),
+                Err(e) => return Poll::Ready(Err(self.reason(e))),
             }
         }
     }
 
-    /// Takes the socket out of the netpoller. The std type owns a descriptor of its own.
-    pub(super) fn into_std<T: From<std::os::fd::OwnedFd>>(self) -> io::Result<T>
+    /// Runs `op` once, if `direction` may be ready.
+    pub(super) fn try_io<T>(
+        &self,
+        direction: Direction,
+        op: impl FnOnce(&S) -> io::Result<T>,
+    ) -> io::Result<T> {
+        let Poll::Ready(seen) = self.desc.look(direction) else {
+            return Err(io::ErrorKind::WouldBlock.into());
+        };
+        let seen = seen?;
+        let done = op(&self.io);
+        if done.as_ref().is_err_and(|e| e.kind() == io::ErrorKind::WouldBlock) {
+            self.desc.clear(direction, seen);
+        }
+        done.map_err(|e| self.reason(e))
+    }
+
+    /// Why an operation failed: if the socket has been closed meanwhile, that is why.
+    #[cold]
+    fn reason(&self, error: io::Error) -> io::Error {
+        self.desc.ended().unwrap_or(error)
+    }
+
+    /// From `deadline` on operations fail with `TimedOut`, also those that wait now and those that
+    /// could be done at once. None: they may take for ever. A later one revives the socket.
+    pub(super) fn set_deadline(&self, deadline: Option<Instant>) {
+        self.set_deadlines(&[Direction::Read, Direction::Write], deadline);
+    }
+
+    /// As `set_deadline`, for reading, receiving and accepting.
+    pub(super) fn set_read_deadline(&self, deadline: Option<Instant>) {
+        self.set_deadlines(&[Direction::Read], deadline);
+    }
+
+    /// As `set_deadline`, for writing and sending.
+    pub(super) fn set_write_deadline(&self, deadline: Option<Instant>) {
+        self.set_deadlines(&[Direction::Write], deadline);
+    }
+
+    fn set_deadlines(&self, directions: &[Direction], deadline: Option<Instant>) {
+        if deadline.is_some() || self.deadlines.get().is_some() {
+            let new = || Deadlines::new(self.sched.clone(), self.desc.clone());
+            self.deadlines.get_or_init(new).set(directions, deadline);
+        }
+    }
+
+    /// The deadline for reading.
+    pub(super) fn read_deadline(&self) -> Option<Instant> {
+        self.deadlines.get()?.get(Direction::Read)
+    }
+
+    /// The deadline for writing.
+    pub(super) fn write_deadline(&self) -> Option<Instant> {
+        self.deadlines.get()?.get(Direction::Write)
+    }
+
+    /// Closes the socket for everybody: operations that wait and all later ones fail with
+    /// `NotConnected`, and the kernel closes the file. The number of the descriptor stays this
+    /// socket's until the drop. Nothing if it is closed already.
+    ///
+    /// # Errors
+    /// Those of `close_file`. Then the operations fail all the same, a connection is shut down, and the
+    /// file is closed by the drop.
+    pub(super) fn close(&self) -> io::Result<()>
     where
-        S: std::os::fd::AsFd,
+        S: AsFd,
     {
-        Ok(T::from(self.io.as_fd().try_clone_to_owned()?))
+        let fd = self.io.as_fd();
+        // An error: there is nothing (any more) to leave.
+        let _ = self.sched.netpoll.deregister(&mut SourceFd(&fd.as_raw_fd()), &self.desc);
+        self.left_netpoll();
+        close_file(fd).inspect_err(|_| {
+            let _ = SockRef::from(&fd).shutdown(Shutdown::Both); // if it is a socket
+        })
+    }
+
+    /// The registration has ended.
+    fn left_netpoll(&self) {
+        if let Some(deadlines) = self.deadlines.get() {
+            deadlines.end();
+        }
+        if is_tested() {
+            self.sched.netpoll.break_(); // an open socket keeps a paused clock from moving
+        }
+    }
+
+    /// Takes the socket out of the netpoller. The std type owns a descriptor of its own.
+    pub(super) fn into_std<T: From<OwnedFd>>(self) -> io::Result<T>
+    where
+        S: AsFd,
+    {
+        match self.desc.ended() {
+            Some(closed) => Err(closed),
+            None => Ok(T::from(self.io.as_fd().try_clone_to_owned()?)),
+        }
     }
 }
 
 impl<S: event::Source> Drop for Source<S> {
     fn drop(&mut self) {
-        // An error means that the netpoller has gone; then there is nothing to leave.
-        let _ = self.netpoll.deregister(&mut self.io, &self.desc);
-        if is_tested() {
-            self.netpoll.break_(); // an open socket keeps a paused clock from moving
-        }
+        // An error means that it has been closed.
+        let _ = self.sched.netpoll.deregister(&mut self.io, &self.desc);
+        self.left_netpoll();
     }
 }
 

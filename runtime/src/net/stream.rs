@@ -9,12 +9,13 @@ use std::time::Duration;
 
 use futures::io::{AsyncRead, AsyncWrite};
 use gort_netpoll::Direction;
-use socket2::SockRef;
+use socket2::{SockRef, TcpKeepalive};
 
 use crate::Wait;
+use crate::time::Instant;
 
 use super::addr::{ToSocketAddrs, resolve, try_each};
-use super::source::Source;
+use super::source::{Source, room};
 use super::split::{self, OwnedReadHalf, OwnedWriteHalf};
 
 /// A TCP connection.
@@ -76,12 +77,107 @@ impl TcpStream {
         poll_fn(|cx| self.source.poll_io(Direction::Read, cx, |io| io.peek(buf))).await
     }
 
+    /// Waits until a read may give something: data, the end, or an error. It is a hint; another
+    /// reader may be faster. Dropping the future cancels the wait.
+    ///
+    /// # Errors
+    /// If the stream has been closed, its deadline has passed, or its runtime has ended.
+    pub async fn readable(&self) -> io::Result<()> {
+        poll_fn(|cx| self.source.poll_ready(Direction::Read, cx)).await
+    }
+
+    /// Waits until a write may take something. As [`readable`](TcpStream::readable).
+    ///
+    /// # Errors
+    /// As those of [`readable`](TcpStream::readable).
+    pub async fn writable(&self) -> io::Result<()> {
+        poll_fn(|cx| self.source.poll_ready(Direction::Write, cx)).await
+    }
+
+    /// Reads what is there, without waiting. A stream is first read after the runtime has looked at
+    /// it: call it after [`readable`](TcpStream::readable).
+    ///
+    /// # Errors
+    /// `WouldBlock` if there is nothing; otherwise as a read.
+    pub fn try_read(&self, buf: &mut [u8]) -> io::Result<usize> {
+        self.source.try_io(Direction::Read, |mut io| io.read(buf))
+    }
+
+    /// Writes what there is room for, without waiting.
+    ///
+    /// # Errors
+    /// `WouldBlock` if there is no room; otherwise as a write.
+    pub fn try_write(&self, buf: &[u8]) -> io::Result<usize> {
+        self.source.try_io(Direction::Write, |mut io| io.write(buf))
+    }
+
     /// Ends one direction, or both, at once. `Write` tells the peer that no more will come.
     ///
     /// # Errors
     /// Those of the system, for example `NotConnected`.
     pub fn shutdown(&self, how: Shutdown) -> io::Result<()> {
         self.source.io().shutdown(how)
+    }
+
+    /// Sets the time at which reading and writing end: from then on both fail with `TimedOut`, at
+    /// once, even where there is something to read. Operations that wait fail at that time; if it is
+    /// past, now. A later deadline, or none, revives the stream. Go: `SetDeadline`.
+    ///
+    /// It counts on the clock of the stream's runtime. Setting it before each operation is cheap.
+    ///
+    /// # Examples
+    /// ```
+    /// use gort::net::{TcpListener, TcpStream};
+    /// use gort::time::{Duration, Instant};
+    /// use std::io::{ErrorKind, Read};
+    ///
+    /// # fn main() -> std::io::Result<()> {
+    /// # let listener = gort::block_on(TcpListener::bind("127.0.0.1:0"))?;
+    /// let mut silent = gort::block_on(TcpStream::connect(listener.local_addr()?))?;
+    /// silent.set_deadline(Some(Instant::now() + Duration::from_millis(5)));
+    /// assert_eq!(silent.read(&mut [0; 4]).unwrap_err().kind(), ErrorKind::TimedOut);
+    /// # Ok(()) }
+    /// ```
+    pub fn set_deadline(&self, deadline: Option<Instant>) {
+        self.source.set_deadline(deadline);
+    }
+
+    /// As [`set_deadline`](TcpStream::set_deadline), for reading.
+    pub fn set_read_deadline(&self, deadline: Option<Instant>) {
+        self.source.set_read_deadline(deadline);
+    }
+
+    /// As [`set_deadline`](TcpStream::set_deadline), for writing.
+    pub fn set_write_deadline(&self, deadline: Option<Instant>) {
+        self.source.set_write_deadline(deadline);
+    }
+
+    /// When reading ends, if it has been set.
+    #[must_use]
+    pub fn read_deadline(&self) -> Option<Instant> {
+        self.source.read_deadline()
+    }
+
+    /// When writing ends, if it has been set.
+    #[must_use]
+    pub fn write_deadline(&self) -> Option<Instant> {
+        self.source.write_deadline()
+    }
+
+    /// Closes the connection now, whoever else holds the stream: operations that wait and all later
+    /// ones fail with `NotConnected` ("use of closed network connection"), the peer sees the end,
+    /// or a reset if something was left unread. Go: `Close`. Nothing if it has been done before.
+    ///
+    /// The number of the descriptor stays taken until the drop, so nobody can mistake another file
+    /// for this one; calls that ask the kernel, for an address or an option, fail with `EBADF`. To
+    /// end only the writing side, [`shutdown`](TcpStream::shutdown), or `close` of `AsyncWriteExt`.
+    ///
+    /// # Errors
+    /// `EMFILE` and the like, if the first close of the process finds no free descriptor for a
+    /// moment: then the connection is shut down, and closed when the stream is dropped.
+    #[doc(alias = "close")]
+    pub fn close_now(&self) -> io::Result<()> {
+        self.source.close()
     }
 
     /// Two halves that own the stream together, for two tasks. Dropping the writing half ends that
@@ -155,6 +251,63 @@ impl TcpStream {
         SockRef::from(self.source.io()).set_linger(linger)
     }
 
+    /// Whether probes are sent when nothing has come for a while (`SO_KEEPALIVE`).
+    ///
+    /// # Errors
+    /// Those of the system.
+    pub fn keepalive(&self) -> io::Result<bool> {
+        SockRef::from(self.source.io()).keepalive()
+    }
+
+    /// Has probes sent when nothing has come for so long, which is counted in seconds, or has none
+    /// sent. A peer that answers none of them (on Linux nine, 75 s apart) has gone: reads fail with
+    /// `TimedOut`.
+    ///
+    /// # Errors
+    /// Those of the system, `InvalidInput` for less than a second.
+    pub fn set_keepalive(&self, idle: Option<Duration>) -> io::Result<()> {
+        let socket = SockRef::from(self.source.io());
+        match idle {
+            Some(idle) => socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(idle)),
+            None => socket.set_keepalive(false),
+        }
+    }
+
+    /// The size of the kernel's buffer for what has come (`SO_RCVBUF`). Linux shows twice what was
+    /// set.
+    ///
+    /// # Errors
+    /// Those of the system.
+    pub fn recv_buffer_size(&self) -> io::Result<usize> {
+        SockRef::from(self.source.io()).recv_buffer_size()
+    }
+
+    /// Sets the size of the kernel's buffer for what has come (`SO_RCVBUF`); the kernel then no
+    /// longer fits it to the connection by itself.
+    ///
+    /// # Errors
+    /// Those of the system.
+    pub fn set_recv_buffer_size(&self, bytes: usize) -> io::Result<()> {
+        SockRef::from(self.source.io()).set_recv_buffer_size(bytes)
+    }
+
+    /// As [`recv_buffer_size`](TcpStream::recv_buffer_size), for what is to go (`SO_SNDBUF`).
+    ///
+    /// # Errors
+    /// Those of the system.
+    pub fn send_buffer_size(&self) -> io::Result<usize> {
+        SockRef::from(self.source.io()).send_buffer_size()
+    }
+
+    /// As [`set_recv_buffer_size`](TcpStream::set_recv_buffer_size), for what is to go
+    /// (`SO_SNDBUF`).
+    ///
+    /// # Errors
+    /// Those of the system.
+    pub fn set_send_buffer_size(&self, bytes: usize) -> io::Result<()> {
+        SockRef::from(self.source.io()).set_send_buffer_size(bytes)
+    }
+
     /// The error that waits on the socket, which is cleared (`SO_ERROR`).
     ///
     /// # Errors
@@ -179,8 +332,7 @@ impl AsyncRead for &TcpStream {
         cx: &mut Context<'_>,
         bufs: &mut [IoSliceMut<'_>],
     ) -> Poll<io::Result<usize>> {
-        let room = bufs.iter().map(|b| b.len()).sum();
-        self.source.poll_transfer(Direction::Read, cx, room, |mut io| io.read_vectored(bufs))
+        self.source.poll_transfer(Direction::Read, cx, room(bufs), |mut io| io.read_vectored(bufs))
     }
 }
 
@@ -198,8 +350,8 @@ impl AsyncWrite for &TcpStream {
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let room = bufs.iter().map(|b| b.len()).sum();
-        self.source.poll_transfer(Direction::Write, cx, room, |mut io| io.write_vectored(bufs))
+        self.source
+            .poll_transfer(Direction::Write, cx, room(bufs), |mut io| io.write_vectored(bufs))
     }
 
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
