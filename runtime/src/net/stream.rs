@@ -12,7 +12,7 @@ use gort_netpoll::Direction;
 use socket2::{SockRef, TcpKeepalive};
 
 use crate::Wait;
-use crate::time::Instant;
+use crate::time::{Instant, timeout};
 
 use super::addr::{ToSocketAddrs, resolve, try_each};
 use super::source::{Source, room};
@@ -37,6 +37,20 @@ impl TcpStream {
     /// `ConnectionRefused`.
     pub async fn connect(addr: impl ToSocketAddrs) -> io::Result<TcpStream> {
         try_each(resolve(addr).await?, TcpStream::connect_to).await
+    }
+
+    /// As [`connect`](TcpStream::connect), for at most so long, the lookup included.
+    ///
+    /// # Errors
+    /// `TimedOut` after that time; otherwise as those of [`connect`](TcpStream::connect).
+    pub async fn connect_timeout(
+        addr: impl ToSocketAddrs,
+        limit: Duration,
+    ) -> io::Result<TcpStream> {
+        match timeout(limit, TcpStream::connect(addr)).await {
+            Ok(connected) => connected,
+            Err(_) => Err(io::ErrorKind::TimedOut.into()),
+        }
     }
 
     async fn connect_to(addr: SocketAddr) -> io::Result<TcpStream> {
