@@ -20,6 +20,8 @@ pub(super) mod sealed {
     /// Addresses, or a name and a port to look up.
     #[derive(Debug)]
     pub enum Lookup {
+        /// Known at once, without an allocation.
+        One(SocketAddr),
         /// Known at once.
         Known(Vec<SocketAddr>),
         /// `host:port`.
@@ -37,9 +39,28 @@ pub(super) mod sealed {
 
 use sealed::{Lookup, Target};
 
+/// Looks up the addresses of a host, as [`ToSocketAddrs`] says; at least one.
+///
+/// # Errors
+/// Those of the system's resolver.
+///
+/// # Examples
+/// ```
+/// # gort::block_on(async {
+/// let mut addrs = gort::net::lookup_host("localhost:80").await?;
+/// assert!(addrs.all(|addr| addr.ip().is_loopback()));
+/// # std::io::Result::Ok(()) }).unwrap();
+/// ```
+pub async fn lookup_host(
+    host: impl ToSocketAddrs,
+) -> io::Result<impl Iterator<Item = SocketAddr> + Send + 'static> {
+    Ok(resolve(host).await?.into_iter())
+}
+
 /// The addresses of `target`, at least one.
 pub(super) async fn resolve(target: impl ToSocketAddrs) -> io::Result<Vec<SocketAddr>> {
     let addrs = match target.lookup() {
+        Lookup::One(addr) => vec![addr],
         Lookup::Known(addrs) => addrs,
         Lookup::Text(text) => ask_system(text).await?,
         Lookup::Host(host, port) => ask_system((host, port)).await?,
@@ -48,6 +69,14 @@ pub(super) async fn resolve(target: impl ToSocketAddrs) -> io::Result<Vec<Socket
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "no address to use was found"));
     }
     Ok(addrs)
+}
+
+/// The first address of `target`, for datagrams.
+pub(super) async fn resolve_first(target: impl ToSocketAddrs) -> io::Result<SocketAddr> {
+    match target.lookup() {
+        Lookup::One(addr) => Ok(addr),
+        _ => Ok(resolve(target).await?[0]),
+    }
 }
 
 async fn ask_system(
@@ -84,7 +113,7 @@ macro_rules! known {
         impl ToSocketAddrs for $t {}
         impl Target for $t {
             fn lookup(&self) -> Lookup {
-                Lookup::Known(vec![(*self).into()])
+                Lookup::One((*self).into())
             }
         }
     )*};
@@ -103,7 +132,7 @@ impl ToSocketAddrs for str {}
 impl Target for str {
     fn lookup(&self) -> Lookup {
         match self.parse::<SocketAddr>() {
-            Ok(addr) => Lookup::Known(vec![addr]),
+            Ok(addr) => Lookup::One(addr),
             Err(_) => Lookup::Text(self.to_owned()),
         }
     }
@@ -120,7 +149,7 @@ impl ToSocketAddrs for (&str, u16) {}
 impl Target for (&str, u16) {
     fn lookup(&self) -> Lookup {
         match self.0.parse::<IpAddr>() {
-            Ok(ip) => Lookup::Known(vec![(ip, self.1).into()]),
+            Ok(ip) => Lookup::One((ip, self.1).into()),
             Err(_) => Lookup::Host(self.0.to_owned(), self.1),
         }
     }

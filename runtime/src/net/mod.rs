@@ -11,16 +11,26 @@
 //! Dropping a read or write future cancels it; nothing that the kernel has taken or given is lost.
 
 mod addr;
+#[cfg(unix)]
+mod async_fd;
+#[cfg(unix)]
+mod fd;
 #[allow(unsafe_code)] // see the ledger in lib.rs
 mod close;
 mod deadline;
 mod listener;
+mod options;
 mod source;
 mod split;
 mod stream;
+mod udp;
 
-pub use addr::ToSocketAddrs;
+pub use addr::{ToSocketAddrs, lookup_host};
+#[cfg(unix)]
+pub use async_fd::{AsyncFd, AsyncFdReadyGuard, TryIoError};
+pub use gort_netpoll::Direction;
 pub use listener::{Incoming, TcpListener};
 pub use split::{OwnedReadHalf, OwnedWriteHalf, ReuniteError};
 pub use std::net::Shutdown;
 pub use stream::TcpStream;
+pub use udp::UdpSocket;

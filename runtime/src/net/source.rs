@@ -8,7 +8,7 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
 
-use gort_netpoll::{Desc, Direction, Netpoll};
+use gort_netpoll::{Desc, Direction, Netpoll, Readiness};
 use mio::event;
 use mio::unix::SourceFd;
 use socket2::SockRef;
@@ -65,6 +65,10 @@ impl<S: event::Source> Source<S> {
 
     pub(super) fn io(&self) -> &S {
         &self.io
+    }
+
+    pub(super) fn io_mut(&mut self) -> &mut S {
+        &mut self.io
     }
 
     /// Waits until `direction` may be ready.
@@ -127,21 +131,43 @@ impl<S: event::Source> Source<S> {
         }
     }
 
-    /// Runs `op` once, if `direction` may be ready.
+    /// Waits until `direction` may be ready, and says what [`clear`](Source::clear) takes back.
+    pub(super) fn poll_seen(
+        &self,
+        direction: Direction,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<Readiness>> {
+        ready!(poll_slice(cx));
+        self.desc.poll_ready(direction, cx)
+    }
+
+    /// An attempt after `seen` has found nothing: wait for the next event.
+    pub(super) fn clear(&self, direction: Direction, seen: Readiness) {
+        self.desc.clear(direction, seen);
+    }
+
+    /// Runs `op` at once, ready or not, and remembers a WouldBlock. Not knowing of an event yet is
+    /// no reason to say that there is nothing.
     pub(super) fn try_io<T>(
         &self,
         direction: Direction,
-        op: impl FnOnce(&S) -> io::Result<T>,
+        mut op: impl FnMut(&S) -> io::Result<T>,
     ) -> io::Result<T> {
-        let Poll::Ready(seen) = self.desc.look(direction) else {
-            return Err(io::ErrorKind::WouldBlock.into());
+        let seen = match self.desc.look(direction) {
+            Poll::Ready(seen) => Some(seen?), // before the attempt, as an event may come after it
+            Poll::Pending => None,
         };
-        let seen = seen?;
-        let done = op(&self.io);
-        if done.as_ref().is_err_and(|e| e.kind() == io::ErrorKind::WouldBlock) {
-            self.desc.clear(direction, seen);
+        loop {
+            match op(&self.io) {
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
+                    seen.inspect(|&seen| self.desc.clear(direction, seen));
+                    return Err(e);
+                }
+                Err(e) => return Err(self.reason(e)),
+                done => return done,
+            }
         }
-        done.map_err(|e| self.reason(e))
     }
 
     /// Why an operation failed: if the socket has been closed meanwhile, that is why.
