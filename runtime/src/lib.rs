@@ -62,6 +62,7 @@
 //! | `ffi` | the innermost call of C, behind a thread-local |
 //! | `iter` | the lifetime of what a scoped one borrows |
 //! | `net::close` | what a descriptor names is replaced while others hold it |
+//! | `net::unix::cred` | asking who the peer is: what the kernel writes |
 //! | `stack` | the arenas, the switch, the fault handler |
 //! | `sync` | the values behind locks; the wait list through pinned futures |
 //! | `thread` | what a blocking call borrows, on another thread |

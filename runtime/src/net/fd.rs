@@ -1,6 +1,7 @@
 //! A descriptor whose type mio does not know, as an event source.
 
 use std::io;
+use std::ops::Deref;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 
 use mio::event::Source;
@@ -77,6 +78,14 @@ impl<T: AsFd> Source for Fd<T> {
             Some(inner) if inner.as_fd().as_raw_fd() != self.raw => Ok(()),
             _ => SourceFd(&self.raw).deregister(registry),
         }
+    }
+}
+
+impl<T: AsFd> Deref for Fd<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        self.get()
     }
 }
 

@@ -1,29 +1,16 @@
 //! `TcpListener`.
 
-use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
-use std::pin::Pin;
-use std::task::{Context, Poll};
-use std::time::Duration;
 
-use futures::Stream;
-use futures::future::BoxFuture;
-use gort_netpoll::Direction;
 use socket2::{Domain, Protocol, Socket, Type};
 
+use super::accept::{BACKLOG, accept, incoming};
 use super::addr::{ToSocketAddrs, resolve, try_each};
+use super::options::has_fd;
 use super::source::Source;
 use super::stream::TcpStream;
-use crate::time::{Instant, sleep};
-
-/// The wait after the first failure for want of descriptors or memory, and the longest one.
-/// Go's net/http waits the same.
-const BACKOFF: (Duration, Duration) = (Duration::from_millis(5), Duration::from_secs(1));
-
-/// Connections that may wait to be accepted; the system may cut it down (on Linux to
-/// `net.core.somaxconn`, 4096).
-const BACKLOG: i32 = 1024;
+use crate::time::Instant;
 
 /// A TCP socket that accepts connections.
 ///
@@ -98,35 +85,8 @@ impl TcpListener {
     /// # Errors
     /// What else the system says, and an error if the runtime has ended.
     pub async fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
-        let mut wait = BACKOFF.0;
-        loop {
-            match poll_fn(|cx| self.poll_accept(cx)).await {
-                Err(e) if is_exhausted(&e) => {
-                    sleep(wait).await;
-                    wait = (2 * wait).min(BACKOFF.1);
-                }
-                done => return done,
-            }
-        }
-    }
-
-    /// One attempt, with all its errors but for reset connections.
-    fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<(TcpStream, SocketAddr)>> {
-        let accept = |l: &mio::net::TcpListener| loop {
-            match l.accept() {
-                Err(e) if e.kind() == io::ErrorKind::ConnectionAborted => {}
-                done => return done,
-            }
-        };
-        let accepted = std::task::ready!(self.source.poll_io(Direction::Read, cx, accept));
-        Poll::Ready(accepted.and_then(|(io, peer)| Ok((TcpStream::new(io)?, peer))))
-    }
-
-    /// The connections as a stream that never ends. Errors are those of [`accept`].
-    ///
-    /// [`accept`]: TcpListener::accept
-    pub fn incoming(&self) -> Incoming<'_> {
-        Incoming { listener: self, next: None }
+        let make = |(io, peer)| Ok((TcpStream::new(io)?, peer));
+        accept(&self.source, mio::net::TcpListener::accept, make).await
     }
 
     /// Sets the time from which on accepting fails with `TimedOut`, as
@@ -178,36 +138,5 @@ impl TcpListener {
     }
 }
 
-/// Out of something that others may give back.
-fn is_exhausted(e: &io::Error) -> bool {
-    #[cfg(unix)]
-    let codes = [libc::EMFILE, libc::ENFILE, libc::ENOBUFS, libc::ENOMEM];
-    #[cfg(not(unix))]
-    let codes = [10024, 10055]; // WSAEMFILE, WSAENOBUFS
-    e.raw_os_error().is_some_and(|code| codes.contains(&code))
-}
-
-/// See [`TcpListener::incoming`].
-#[must_use = "streams do nothing unless polled"]
-pub struct Incoming<'a> {
-    listener: &'a TcpListener,
-    next: Option<BoxFuture<'a, io::Result<(TcpStream, SocketAddr)>>>,
-}
-
-impl Stream for Incoming<'_> {
-    type Item = io::Result<TcpStream>;
-
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let listener = self.listener;
-        let next = self.next.get_or_insert_with(|| Box::pin(listener.accept()));
-        let accepted = std::task::ready!(next.as_mut().poll(cx));
-        self.next = None;
-        Poll::Ready(Some(accepted.map(|(stream, _)| stream)))
-    }
-}
-
-impl std::fmt::Debug for Incoming<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_tuple("Incoming").field(self.listener).finish()
-    }
-}
+incoming!(Incoming, TcpListener, TcpStream, SocketAddr);
+has_fd!(TcpListener);

@@ -10,27 +10,35 @@
 //!
 //! Dropping a read or write future cancels it; nothing that the kernel has taken or given is lost.
 
+mod accept;
 mod addr;
 #[cfg(unix)]
 mod async_fd;
-#[cfg(unix)]
-mod fd;
 #[allow(unsafe_code)] // see the ledger in lib.rs
 mod close;
 mod deadline;
+#[cfg(unix)]
+mod fd;
+mod io_traits;
 mod listener;
 mod options;
 mod source;
 mod split;
 mod stream;
+#[cfg(feature = "tokio-io")]
+mod tokio_io;
 mod udp;
+#[cfg(unix)]
+pub mod unix;
 
 pub use addr::{ToSocketAddrs, lookup_host};
 #[cfg(unix)]
 pub use async_fd::{AsyncFd, AsyncFdReadyGuard, TryIoError};
 pub use gort_netpoll::Direction;
 pub use listener::{Incoming, TcpListener};
-pub use split::{OwnedReadHalf, OwnedWriteHalf, ReuniteError};
+pub use split::{Halves, OwnedReadHalf, OwnedWriteHalf, ReuniteError};
 pub use std::net::Shutdown;
 pub use stream::TcpStream;
 pub use udp::UdpSocket;
+#[cfg(unix)]
+pub use unix::{UnixDatagram, UnixListener, UnixStream};

@@ -244,6 +244,14 @@ impl<S: event::Source> Source<S> {
     where
         S: AsFd,
     {
+        self.to_std()
+    }
+
+    /// What `into_std` gives.
+    pub(super) fn to_std<T: From<OwnedFd>>(&self) -> io::Result<T>
+    where
+        S: AsFd,
+    {
         match self.desc.ended() {
             Some(closed) => Err(closed),
             None => Ok(T::from(self.io.as_fd().try_clone_to_owned()?)),

@@ -1,37 +1,49 @@
 //! The two halves of a stream.
 
 use std::fmt;
-use std::io::{self, IoSlice, IoSliceMut};
-use std::net::Shutdown;
-use std::pin::Pin;
+use std::io;
 use std::sync::Arc;
-use std::task::{Context, Poll};
-
-use futures::io::{AsyncRead, AsyncWrite};
 
 use super::TcpStream;
+use super::io_traits::{Stream, reads, writes};
+use super::source::Source;
+
+macro_rules! halves {
+    ($stream:ty) => {
+        reads!(OwnedReadHalf<$stream>);
+        writes!(OwnedWriteHalf<$stream>);
+    };
+}
+
+halves!(TcpStream);
+
+/// What has halves. Sealed.
+#[allow(private_bounds, reason = "sealed")]
+pub trait Halves: Stream {}
+
+impl Halves for TcpStream {}
 
 /// The reading half of a stream. See [`TcpStream::into_split`].
 #[derive(Debug)]
-pub struct OwnedReadHalf(Arc<TcpStream>);
+pub struct OwnedReadHalf<S: Halves = TcpStream>(Arc<S>);
 
 /// The writing half of a stream. Dropping it ends that direction. See [`TcpStream::into_split`].
 #[derive(Debug)]
-pub struct OwnedWriteHalf {
-    stream: Option<Arc<TcpStream>>,
+pub struct OwnedWriteHalf<S: Halves = TcpStream> {
+    stream: Option<Arc<S>>,
 }
 
-pub(super) fn into_split(stream: TcpStream) -> (OwnedReadHalf, OwnedWriteHalf) {
+pub(super) fn into_split<S: Halves>(stream: S) -> (OwnedReadHalf<S>, OwnedWriteHalf<S>) {
     let stream = Arc::new(stream);
     (OwnedReadHalf(stream.clone()), OwnedWriteHalf { stream: Some(stream) })
 }
 
-impl OwnedReadHalf {
+impl<S: Halves> OwnedReadHalf<S> {
     /// Makes the two halves one stream again.
     ///
     /// # Errors
     /// Gives the halves back if they are not of the same stream.
-    pub fn reunite(self, mut write: OwnedWriteHalf) -> Result<TcpStream, ReuniteError> {
+    pub fn reunite(self, mut write: OwnedWriteHalf<S>) -> Result<S, ReuniteError<S>> {
         if !Arc::ptr_eq(&self.0, write.inner()) {
             return Err(ReuniteError(self, write));
         }
@@ -41,84 +53,65 @@ impl OwnedReadHalf {
 
     /// The stream, for its addresses and options.
     #[must_use]
-    pub fn as_stream(&self) -> &TcpStream {
+    pub fn as_stream(&self) -> &S {
         &self.0
     }
 }
 
-impl OwnedWriteHalf {
-    fn inner(&self) -> &Arc<TcpStream> {
+impl<S: Halves> OwnedWriteHalf<S> {
+    fn inner(&self) -> &Arc<S> {
         self.stream.as_ref().expect("only `reunite` takes it out, and consumes the half")
     }
 
     /// The stream, for its addresses and options.
     #[must_use]
-    pub fn as_stream(&self) -> &TcpStream {
+    pub fn as_stream(&self) -> &S {
         self.inner()
     }
 }
 
-impl Drop for OwnedWriteHalf {
+impl<S: Halves> Drop for OwnedWriteHalf<S> {
     fn drop(&mut self) {
         if let Some(stream) = &self.stream {
             // A connection that is gone already needs no end.
-            let _ = stream.shutdown(Shutdown::Write);
+            let _ = stream.end();
         }
+    }
+}
+
+impl<S: Halves> Stream for OwnedReadHalf<S> {
+    type Io = S::Io;
+    const SHORT_IS_EMPTY: bool = S::SHORT_IS_EMPTY;
+
+    fn source(&self) -> &Source<S::Io> {
+        self.0.source()
+    }
+
+    fn end(&self) -> io::Result<()> {
+        self.0.end()
+    }
+}
+
+impl<S: Halves> Stream for OwnedWriteHalf<S> {
+    type Io = S::Io;
+
+    fn source(&self) -> &Source<S::Io> {
+        self.inner().source()
+    }
+
+    fn end(&self) -> io::Result<()> {
+        self.inner().end()
     }
 }
 
 /// The halves were of two streams; here they are again.
 #[derive(Debug)]
-pub struct ReuniteError(pub OwnedReadHalf, pub OwnedWriteHalf);
+pub struct ReuniteError<S: Halves = TcpStream>(pub OwnedReadHalf<S>, pub OwnedWriteHalf<S>);
 
-impl fmt::Display for ReuniteError {
+impl<S: Halves> fmt::Display for ReuniteError<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("the two halves are not of the same stream")
     }
 }
 
-impl std::error::Error for ReuniteError {}
-
-impl AsyncRead for OwnedReadHalf {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut [u8],
-    ) -> Poll<io::Result<usize>> {
-        AsyncRead::poll_read(Pin::new(&mut &*self.0), cx, buf)
-    }
-
-    fn poll_read_vectored(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &mut [IoSliceMut<'_>],
-    ) -> Poll<io::Result<usize>> {
-        AsyncRead::poll_read_vectored(Pin::new(&mut &*self.0), cx, bufs)
-    }
-}
-
-impl AsyncWrite for OwnedWriteHalf {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        AsyncWrite::poll_write(Pin::new(&mut &**self.inner()), cx, buf)
-    }
-
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        AsyncWrite::poll_write_vectored(Pin::new(&mut &**self.inner()), cx, bufs)
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        AsyncWrite::poll_flush(Pin::new(&mut &**self.inner()), cx)
-    }
-
-    fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        AsyncWrite::poll_close(Pin::new(&mut &**self.inner()), cx)
-    }
-}
+impl<S: Halves + fmt::Debug> std::error::Error for ReuniteError<S> {}

@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 use gort_netpoll::Direction;
 
 use super::addr::{ToSocketAddrs, resolve, resolve_first, try_each};
-use super::options::{ask_system, has_fd};
+use super::options::{ask_system, deadlines, has_fd, readiness};
 use super::source::Source;
 
 /// A UDP socket.
@@ -127,49 +127,8 @@ impl UdpSocket {
         poll_fn(|cx| self.poll_peek_from(cx, buf)).await
     }
 
-    /// Waits until a receive may find something; it need not, so let [`try_io`](UdpSocket::try_io)
-    /// or one of the `try_*` methods follow, which remember that.
-    ///
-    /// # Errors
-    /// If the runtime has ended.
-    pub async fn readable(&self) -> io::Result<()> {
-        poll_fn(|cx| self.poll_recv_ready(cx)).await
-    }
-
-    /// Waits until a send may find room; it need not, so let [`try_io`](UdpSocket::try_io) or one of
-    /// the `try_*` methods follow, which remember that.
-    ///
-    /// # Errors
-    /// If the runtime has ended.
-    pub async fn writable(&self) -> io::Result<()> {
-        poll_fn(|cx| self.poll_send_ready(cx)).await
-    }
-
-    /// Runs `op`, which may do anything with this socket's descriptor (`recvmmsg`, say), until it does
-    /// not say `WouldBlock`; waits for `direction` in between.
-    ///
-    /// # Errors
-    /// Those of `op`, and if the runtime has ended.
-    pub async fn async_io<T>(
-        &self,
-        direction: Direction,
-        mut op: impl FnMut() -> io::Result<T>,
-    ) -> io::Result<T> {
-        poll_fn(|cx| self.source.poll_io(direction, cx, |_| op())).await
-    }
-
-    /// Runs `op` once (or again after `Interrupted`), and remembers if it says `WouldBlock`, so that
-    /// the next wait is for an event to come. Waits for nothing.
-    ///
-    /// # Errors
-    /// Those of `op`.
-    pub fn try_io<T>(
-        &self,
-        direction: Direction,
-        mut op: impl FnMut() -> io::Result<T>,
-    ) -> io::Result<T> {
-        self.source.try_io(direction, |_| op())
-    }
+    readiness!(readable: poll_recv_ready, writable: poll_send_ready);
+    deadlines!(close);
 }
 
 /// One attempt, without waiting. `WouldBlock` if there is nothing to receive, or no room.
@@ -225,22 +184,6 @@ impl UdpSocket {
 
 /// The same for futures of one's own. Each waker that was pending is woken, whoever else waits.
 impl UdpSocket {
-    /// See [`writable`](UdpSocket::writable).
-    ///
-    /// # Errors
-    /// As there.
-    pub fn poll_send_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.source.poll_seen(Direction::Write, cx).map_ok(drop)
-    }
-
-    /// See [`readable`](UdpSocket::readable).
-    ///
-    /// # Errors
-    /// As there.
-    pub fn poll_recv_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.source.poll_seen(Direction::Read, cx).map_ok(drop)
-    }
-
     /// See [`send`](UdpSocket::send).
     ///
     /// # Errors
