@@ -8,14 +8,8 @@ use super::TcpStream;
 use super::io_traits::{Stream, reads, writes};
 use super::source::Source;
 
-macro_rules! halves {
-    ($stream:ty) => {
-        reads!(OwnedReadHalf<$stream>);
-        writes!(OwnedWriteHalf<$stream>);
-    };
-}
-
-halves!(TcpStream);
+reads!(OwnedReadHalf<TcpStream>);
+writes!(OwnedWriteHalf<TcpStream>);
 
 /// What has halves. Sealed.
 #[allow(private_bounds, reason = "sealed")]

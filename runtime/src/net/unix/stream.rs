@@ -163,4 +163,6 @@ impl Halves for UnixStream {}
 
 reads!(UnixStream);
 writes!(UnixStream);
+reads!(OwnedReadHalf<UnixStream>);
+writes!(OwnedWriteHalf<UnixStream>);
 has_fd!(UnixStream);
