@@ -58,6 +58,7 @@
 //! | `spawn` | the other end of both |
 //! | `chan` | values behind a lock; lists through pinned futures |
 //! | `scope` | the lifetime of what a scoped goroutine borrows |
+//! | `compat::hyper` | reads into memory that nobody has written yet |
 //! | `coro` | the stacks of coroutines, and what is sent between them |
 //! | `ffi` | the innermost call of C, behind a thread-local |
 //! | `iter` | the lifetime of what a scoped one borrows |
@@ -76,6 +77,8 @@
 pub mod __private;
 #[allow(unsafe_code)] // see the ledger above
 pub mod chan;
+#[cfg(not(loom))]
+pub mod compat;
 #[cfg(not(loom))]
 #[allow(unsafe_code)] // see the ledger above
 pub mod coro;
