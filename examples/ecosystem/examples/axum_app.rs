@@ -84,8 +84,7 @@ async fn name_route(path: Option<MatchedPath>, request: Request, next: Next) -> 
     response
 }
 
-/// The whole application.
-pub fn app() -> Router {
+pub(crate) fn app() -> Router {
     Router::new()
         .route("/", get(root))
         .route("/users", post(create_user))
