@@ -1,4 +1,4 @@
-//! [axum](::axum) 0.8 on gort: [`serve`], as `axum::serve` is it on tokio.
+//! [axum] 0.8 on gort: [`serve`], as `axum::serve` is it on tokio.
 //!
 //! axum needs tokio for little more than that function, behind its feature `tokio`, which is on by
 //! default. Without it, `axum = { version = "0.8", default-features = false, features = ["http1",

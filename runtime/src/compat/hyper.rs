@@ -1,4 +1,4 @@
-//! [hyper](::hyper) 1 on gort: what its `rt` module asks for.
+//! [hyper] 1 on gort: what its `rt` module asks for.
 //!
 //! gort's streams are hyper's `Read` and `Write` themselves; [`GortIo`] makes them of anything else
 //! that has the traits of `futures`, such as a TLS stream.
