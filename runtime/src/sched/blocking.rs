@@ -79,13 +79,14 @@ impl Sched {
     pub(super) fn start_beside(&self, mut lists: MutexGuard<'_, Lists>, g: Runnable, serves: bool) {
         if lists.blocking.closed {
             drop(lists);
-            self.cancel_unstarted([g]);
+            self.cancel_unstarted([g]); // what is counted no longer counts
         } else if let Some(m) = lists.take_vacant() {
             m.set_nextg(g, serves); // under the lock: see `sleep_on_note`
             drop(lists);
             m.note.wake();
         } else if !serves && lists.workers >= self.config.max_threads {
             drop(lists);
+            self.uncount_private();
             self.inject(g); // like any other, after all
         } else {
             let m = self.new_worker(&mut lists);
@@ -99,7 +100,11 @@ impl Sched {
     /// what waits in line, if nobody is left to serve it.
     pub(super) fn unserved(&self, lists: &mut Lists, m: &M) -> Vec<Runnable> {
         let mut left: Vec<Runnable> = m.take_nextg().into_iter().collect();
-        lists.blocking.running -= usize::from(m.serves.take());
+        if m.serves.take() {
+            lists.blocking.running -= 1;
+        } else if !left.is_empty() {
+            self.uncount_private();
+        }
         if lists.blocking.running == 0 {
             left.extend(lists.blocking.queue.drain(..));
         }

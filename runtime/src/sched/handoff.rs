@@ -86,6 +86,17 @@ impl Sched {
             && self.has_m_to_spare()
     }
 
+    /// A goroutine will start on a thread of its own. Counted before the thread is woken or made:
+    /// that may take long, and the next ones must see it.
+    pub(super) fn count_private(&self) {
+        self.handoffs.private.fetch_add(1, Ordering::Relaxed); // Relaxed: a count
+    }
+
+    /// It has not, or nobody lives there any more.
+    pub(super) fn uncount_private(&self) {
+        self.handoffs.private.fetch_sub(1, Ordering::Relaxed); // Relaxed: a count
+    }
+
     fn detached_max(&self) -> usize {
         DETACHED_MIN.max(DETACHED_PER_P * self.ps.procs())
     }
@@ -195,16 +206,17 @@ impl M {
         }
     }
 
-    /// A goroutine starts on this M because nobody lives here; or nobody lives here any more.
-    pub(super) fn set_private(&self, on: bool) {
-        if self.private.replace(on) != on {
-            let count = &self.sched().handoffs.private;
-            // Relaxed: a count.
-            if on {
-                count.fetch_add(1, Ordering::Relaxed);
-            } else {
-                count.fetch_sub(1, Ordering::Relaxed);
-            }
+    /// The goroutine that this M was woken for begins here; it is counted already.
+    pub(super) fn set_private(&self) {
+        if self.private.replace(true) {
+            self.sched().uncount_private(); // one before it was over before it began
+        }
+    }
+
+    /// Nobody lives here any more.
+    pub(super) fn clear_private(&self) {
+        if self.private.replace(false) {
+            self.sched().uncount_private();
         }
     }
 

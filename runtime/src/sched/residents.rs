@@ -46,7 +46,7 @@ impl M {
     pub(super) fn forget_resident(&self, g: GRef) {
         self.add_residents(-1);
         if self.residents() == 0 {
-            self.set_private(false);
+            self.clear_private();
         }
         self.unlock_dead(g);
         if self.is_outside() {

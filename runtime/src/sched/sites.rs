@@ -95,13 +95,14 @@ impl M {
     /// private until nobody lives there any more.
     pub(super) fn start_elsewhere(&self, g: Runnable) {
         let sched = self.sched();
+        sched.count_private();
         sched.start_beside(sched.idle.lock(), g, false);
     }
 
     /// A goroutine starts here because its site has surprised.
     pub(super) fn begin_private(&self, g: &Runnable) {
         self.detach(); // it has not asked for this
-        self.set_private(true);
+        self.set_private();
         self.private_since.set(Some((g.g().spawned_at(), clock::now())));
     }
 
