@@ -37,6 +37,10 @@ const PATIENCE: u32 = 5_000;
 /// Detached Ms, at least and for each P.
 const DETACHED_MIN: usize = 8;
 const DETACHED_PER_P: usize = 4;
+/// Private Ms, at least and for each P: fewer, for these stay as long as what lives there, which
+/// may be a connection's hour, and what has brought them about may have been the machine.
+const PRIVATE_MIN: usize = 8;
+const PRIVATE_PER_P: usize = 1;
 
 /// See the module.
 #[derive(Default)]
@@ -80,10 +84,10 @@ impl Sched {
 
     /// Whether one more goroutine may start on a thread of its own (`sites.rs`).
     pub(super) fn may_start_beside(&self) -> bool {
+        let most = PRIVATE_MIN.max(PRIVATE_PER_P * self.ps.procs());
         // Relaxed: a count.
-        self.may_detach()
-            && self.handoffs.private.load(Ordering::Relaxed) < self.detached_max()
-            && self.has_m_to_spare()
+        let private = self.handoffs.private.load(Ordering::Relaxed);
+        self.may_detach() && private < most && self.has_m_to_spare()
     }
 
     /// A goroutine will start on a thread of its own. Counted before the thread is woken or made:
