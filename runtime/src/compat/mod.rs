@@ -8,3 +8,5 @@ pub mod axum;
 #[cfg(feature = "hyper")]
 #[allow(unsafe_code)] // see the ledger in lib.rs
 pub mod hyper;
+#[cfg(feature = "quinn")]
+pub mod quinn;
