@@ -2,6 +2,8 @@
 //! its own documentation shows: `cargo run -p gort-ecosystem --example NAME`. Its code is tested in
 //! `tests/NAME.rs`.
 
+pub mod tls;
+
 use std::env;
 
 /// Whether the example was started with `--once`: it then talks to itself, and ends.
