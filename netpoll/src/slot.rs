@@ -28,11 +28,9 @@
 //!    lost a race against the reuse of the slot takes the next owner's waiters); it polls again.
 
 use std::{
-    fmt, io, iter, mem, option,
-    panic::{self, AssertUnwindSafe},
+    fmt, io,
     sync::{PoisonError, atomic::Ordering},
     task::{Context, Poll, Waker},
-    vec,
 };
 
 use crate::loom::{AtomicU64, Mutex, MutexGuard};
@@ -302,9 +300,10 @@ impl Slot {
         let mut waiters = self.lock();
         // Again, now that nobody can take the list unnoticed (invariant 1).
         let seen = self.look(generation, direction);
-        if seen.is_pending() {
-            waiters.add(direction, waker);
-        }
+        let called =
+            if seen.is_pending() { waiters.add(direction, waker) } else { Wakers::default() };
+        drop(waiters);
+        called.wake();
         seen
     }
 
@@ -317,10 +316,7 @@ impl Slot {
     }
 
     fn take_all(&self) -> Wakers {
-        let mut waiters = self.lock();
-        let mut wakers = waiters.take(Direction::Read);
-        wakers.more.extend(waiters.take(Direction::Write));
-        wakers
+        self.lock().take_all()
     }
 
     fn lock(&self) -> MutexGuard<'_, Waiters> {
@@ -343,73 +339,6 @@ impl fmt::Debug for Slot {
     }
 }
 
-/// Those who wait for one slot. Nearly always there is at most one per direction, so the others
-/// live elsewhere: `one` is taken whenever `more` is not empty.
-#[derive(Default)]
-struct Waiters {
-    one: [Option<Waker>; 2],
-    more: Option<Box<[Vec<Waker>; 2]>>,
-}
-
-impl Waiters {
-    /// Adds `waker`, unless it (or one that wakes the same task) waits already.
-    fn add(&mut self, direction: Direction, waker: &Waker) {
-        let Some(one) = &self.one[direction as usize] else {
-            self.one[direction as usize] = Some(waker.clone());
-            return;
-        };
-        if one.will_wake(waker) {
-            return;
-        }
-        let more = &mut self.more.get_or_insert_default()[direction as usize];
-        if !more.iter().any(|other| other.will_wake(waker)) {
-            more.push(waker.clone());
-        }
-    }
-
-    /// Takes all who wait for `direction`, the one who has waited longest first.
-    fn take(&mut self, direction: Direction) -> Wakers {
-        Wakers {
-            one: self.one[direction as usize].take(),
-            more: self
-                .more
-                .as_mut()
-                .map_or_else(Vec::new, |more| mem::take(&mut more[direction as usize])),
-        }
-    }
-}
-
-/// Those who waited for a socket, to be woken by the caller once it holds no lock.
-#[must_use = "they would wait for ever"]
-#[derive(Debug, Default)]
-pub struct Wakers {
-    one: Option<Waker>,
-    more: Vec<Waker>,
-}
-
-impl Wakers {
-    /// Wakes all of them, also if one's waker panics: neither a socket's end nor the runtime's
-    /// stops half-way. The panic hook has reported it.
-    pub fn wake(self) {
-        for waker in self {
-            let _ = panic::catch_unwind(AssertUnwindSafe(|| waker.wake()));
-        }
-    }
-
-    fn each(self, ready: &mut dyn FnMut(Waker)) -> usize {
-        self.into_iter().map(ready).count()
-    }
-}
-
-impl IntoIterator for Wakers {
-    type Item = Waker;
-    type IntoIter = iter::Chain<option::IntoIter<Waker>, vec::IntoIter<Waker>>;
-
-    fn into_iter(self) -> Self::IntoIter {
-        self.one.into_iter().chain(self.more)
-    }
-}
-
 /// What a socket gets that outlives its registration. Go's words.
 #[cold]
 pub(crate) fn deregistered() -> io::Error {
@@ -427,6 +356,11 @@ fn refused(state: u64) -> io::Error {
 pub(crate) fn shut() -> io::Error {
     io::Error::other("the runtime of this socket has been shut down")
 }
+
+mod waiters;
+
+use waiters::Waiters;
+pub use waiters::Wakers;
 
 #[cfg(all(test, not(loom)))]
 mod tests;

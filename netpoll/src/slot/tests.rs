@@ -79,6 +79,25 @@ fn one_task_waits_once() {
 }
 
 #[test]
+fn expiry_wins_over_readiness_until_it_is_taken_back() {
+    let slot = Slot::new();
+    let generation = slot.open(WRITE);
+    assert!(poll(&slot, generation, Read).is_pending());
+    assert_eq!(slot.expire(generation, Read).into_iter().count(), 1);
+    deliver(&slot, generation, READ);
+    let Poll::Ready(Err(error)) = poll(&slot, generation, Read) else { panic!("it is ready") };
+    assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+    assert!(poll(&slot, generation, Write).is_ready());
+    slot.revive(generation, Read);
+    assert!(slot.ready(generation, Read).is_some(), "the event was not lost");
+
+    let _ = slot.retire(generation).unwrap();
+    let next = slot.open(Flags::NONE);
+    assert_eq!(slot.expire(generation, Read).into_iter().count(), 0);
+    assert!(poll(&slot, next, Read).is_pending(), "that was the last owner's deadline");
+}
+
+#[test]
 fn stale_generations_are_ignored() {
     let slot = Slot::new();
     let old = slot.open(Flags::NONE);
