@@ -1,8 +1,9 @@
 //! TCP as it goes wrong: clear errors, nothing lost, nothing leaked.
 
-use std::io::ErrorKind;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::io::{ErrorKind, IoSlice, IoSliceMut};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr};
 use std::pin::pin;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -10,9 +11,10 @@ use futures::FutureExt;
 use futures::future::join;
 use futures::io::{AsyncReadExt, AsyncWriteExt};
 use gort::net::{TcpListener, TcpStream};
-use gort::time::{sleep, timeout};
+use gort::time::{Instant, sleep, timeout};
 use gort_tests::{
     Child, Counts, alone, eventually, fds, for_procs, for_procs_async, is_child, returns, runtime,
+    until,
 };
 use rustix::process::{Resource, Rlimit, setrlimit};
 
@@ -311,4 +313,154 @@ fn a_connect_that_is_given_up_leaves_nothing() {
     }))
     .unwrap();
     before.assert_restored();
+}
+
+/// A client that sends its request a byte at a time is cut off by the deadline of the whole; those
+/// beside it are served.
+#[test]
+fn a_slow_loris() {
+    for_procs_async(|| async {
+        let (mut slow, server) = pair().await;
+        let served = gort::spawn(async move {
+            server.set_read_deadline(Some(Instant::now() + Duration::from_millis(20)));
+            (&server).read_exact(&mut [0; 1_000]).await.unwrap_err().kind()
+        });
+        let (mut quick, other) = pair().await;
+        let echo = gort::spawn(async move { futures::io::copy(&other, &mut &other).await });
+        let mut sent = 0;
+        while slow.write_all(b"x").await.is_ok() {
+            quick.write_all(b"quick").await.unwrap();
+            quick.read_exact(&mut [0; 5]).await.unwrap();
+            sleep(Duration::from_millis(1)).await;
+            sent += 1;
+        }
+        assert_eq!(served.await.unwrap(), ErrorKind::TimedOut, "after {sent} bytes");
+        quick.close().await.unwrap();
+        echo.await.unwrap().unwrap();
+    });
+}
+
+/// Peers that neither read, nor write, nor end: a deadline for each direction.
+#[test]
+fn half_open_peers() {
+    for_procs_async(|| async {
+        let (mut client, _silent) = pair().await;
+        let deadline = Some(Instant::now() + Duration::from_millis(10));
+        client.set_read_deadline(deadline);
+        client.set_write_deadline(deadline);
+        assert_eq!(client.read(&mut [0; 4]).await.unwrap_err().kind(), ErrorKind::TimedOut);
+        let written = client.write_all(&vec![0; 32 << 20]).await;
+        assert_eq!(written.unwrap_err().kind(), ErrorKind::TimedOut);
+    });
+}
+
+/// What a stream is doing when its peer resets the connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Doing {
+    Nothing,
+    Reading,
+    Writing,
+    ReadingAfterItsEnd,
+    WritingAfterThePeersEnd,
+}
+
+#[test]
+fn resets_in_every_state() {
+    use Doing::*;
+    for_procs_async(|| async {
+        for doing in [Nothing, Reading, Writing, ReadingAfterItsEnd, WritingAfterThePeersEnd] {
+            let (client, mut server) = pair().await;
+            if doing == ReadingAfterItsEnd {
+                client.shutdown(Shutdown::Write).unwrap();
+                assert_eq!(server.read(&mut [0; 4]).await.unwrap(), 0);
+            }
+            if doing == WritingAfterThePeersEnd {
+                server.shutdown(Shutdown::Write).unwrap();
+                assert_eq!((&client).read(&mut [0; 4]).await.unwrap(), 0);
+            }
+            let started = std::sync::Arc::new(AtomicBool::new(false));
+            let starting = started.clone();
+            let busy = gort::spawn(async move {
+                starting.store(true, SeqCst);
+                let done = match doing {
+                    Nothing => Ok(()),
+                    Reading | ReadingAfterItsEnd => (&client).read(&mut [0; 4]).await.map(drop),
+                    _ => (&client).write_all(&vec![0; 32 << 20]).await,
+                };
+                (client, done)
+            });
+            until("it has started", || started.load(SeqCst)).await;
+            reset(server);
+            let (mut client, done) = busy.await.unwrap();
+            let kinds = [ErrorKind::ConnectionReset, ErrorKind::BrokenPipe];
+            if doing != Nothing {
+                let error = done.unwrap_err();
+                assert!(kinds.contains(&error.kind()), "{doing:?}: {error}");
+            }
+            // And from then on nothing waits.
+            let read = client.read(&mut [0; 4]).await;
+            assert!(read.is_err() || matches!(read, Ok(0)), "{doing:?}: {read:?}");
+            assert!(client.write_all(b"more").await.is_err(), "{doing:?}");
+            assert!(client.close_now().is_ok());
+        }
+    });
+}
+
+/// More buffers than a system call takes: what the kernel was not offered room for must not be
+/// taken for read.
+#[test]
+fn a_thousand_buffers_and_more() {
+    for_procs_async(|| async {
+        let (client, server) = pair().await;
+        let sent: Vec<u8> = (0..=255).cycle().take(5_000).collect();
+        let pieces: Vec<_> = sent.chunks(1).map(IoSlice::new).collect();
+        let mut written = 0;
+        while written < sent.len() {
+            written += (&client).write_vectored(&pieces[written..]).await.unwrap();
+        }
+        let mut got = Vec::new();
+        while got.len() < sent.len() {
+            let mut bytes = [0; 3_000];
+            let mut rooms: Vec<_> = bytes.chunks_mut(1).map(IoSliceMut::new).collect();
+            let n = (&server).read_vectored(&mut rooms).await.unwrap();
+            got.extend_from_slice(&bytes[..n]);
+        }
+        assert_eq!(got, sent);
+    });
+}
+
+/// Out of descriptors, and the listener is closed, or its deadline passes: the wait for better times
+/// ends.
+#[test]
+fn emfile_during_accept_and_the_end_of_it() {
+    if is_child() {
+        let rt = runtime(2);
+        return rt.block_on(rt.spawn(exhaust_and_close())).unwrap();
+    }
+    let ended = Child::of("emfile_during_accept_and_the_end_of_it").run();
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    assert!(ended.stderr.contains("ended"), "{}", ended.stderr);
+}
+
+async fn exhaust_and_close() {
+    let listener = std::sync::Arc::new(TcpListener::bind(ANY).await.unwrap());
+    let (client, _server) = pair().await;
+    client.close_now().unwrap(); // the dead file has been made
+    let _client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+    let limit = fds() as u64 + 20;
+    setrlimit(Resource::Nofile, Rlimit { current: Some(limit), maximum: Some(limit) }).unwrap();
+    let mut hoard = Vec::new();
+    while let Ok(file) = std::fs::File::open("/dev/null") {
+        hoard.push(file);
+    }
+    listener.set_deadline(Some(Instant::now() + Duration::from_millis(20)));
+    assert_eq!(listener.accept().await.unwrap_err().kind(), ErrorKind::TimedOut);
+    listener.set_deadline(None);
+    let accepting = listener.clone();
+    let accepting = gort::spawn(async move { accepting.accept().await.map(drop) });
+    sleep(Duration::from_millis(20)).await;
+    assert!(!accepting.is_finished());
+    listener.close().unwrap();
+    assert_eq!(accepting.await.unwrap().unwrap_err().kind(), ErrorKind::NotConnected);
+    eprintln!("ended");
 }

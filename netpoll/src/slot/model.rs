@@ -1,4 +1,4 @@
-//! Loom: a waiter against an event, a clear, the end, the reuse of the slot.
+//! Loom: a waiter against an event, a clear, a deadline, the end, the reuse of the slot.
 
 use std::{
     sync::atomic::{AtomicUsize, Ordering::Relaxed},
@@ -142,5 +142,87 @@ fn a_stale_event_meets_reuse() {
         poller.join().unwrap();
         assert!(mine.is_pending());
         assert!(slot.ready(new, Read).is_none());
+    });
+}
+
+fn spawn_expire(slot: &Arc<Slot>, generation: u32) -> thread::JoinHandle<()> {
+    let slot = slot.clone();
+    thread::spawn(move || slot.expire(generation, Read).wake())
+}
+
+fn is_expired(slot: &Slot, generation: u32) -> bool {
+    matches!(slot.look(generation, Read), Poll::Ready(Err(e)) if e.kind() == io::ErrorKind::TimedOut)
+}
+
+/// Data and the deadline come at the same time: who waits is woken, and finds that it is too late.
+#[test]
+fn a_waiter_meets_its_deadline_and_an_event() {
+    model(|| {
+        let (slot, generation) = slot(Flags::NONE);
+        let poller = spawn_event(&slot, generation);
+        let timer = spawn_expire(&slot, generation);
+        let (count, waker) = counter();
+        let seen = slot.poll_ready(generation, Read, &mut Context::from_waker(&waker));
+        poller.join().unwrap();
+        timer.join().unwrap();
+        assert_eq!(count.0.load(Relaxed), usize::from(seen.is_pending()));
+        assert!(is_expired(&slot, generation), "the deadline wins");
+    });
+}
+
+/// The deadline is put off while an event comes in and a reader takes back what it saw before.
+#[test]
+fn a_revival_meets_an_event_and_a_clear() {
+    model(|| {
+        let (slot, generation) = slot(READ);
+        let seen = slot.ready(generation, Read).unwrap();
+        let _ = slot.expire(generation, Read);
+        let poller = spawn_event(&slot, generation);
+        let other = {
+            let slot = slot.clone();
+            thread::spawn(move || slot.clear(generation, Read, seen))
+        };
+        slot.revive(generation, Read);
+        let (count, waker) = counter();
+        let mine = slot.poll_ready(generation, Read, &mut Context::from_waker(&waker));
+        poller.join().unwrap();
+        other.join().unwrap();
+        assert!(slot.ready(generation, Read).is_some(), "the event was erased");
+        assert_eq!(count.0.load(Relaxed), usize::from(mine.is_pending()));
+    });
+}
+
+/// The deadline of a socket that is closed, and whose slot has a new owner, meanwhile.
+#[test]
+fn a_stale_deadline_meets_reuse() {
+    model(|| {
+        let (slot, old) = slot(Flags::NONE);
+        let timer = spawn_expire(&slot, old);
+        let _ = slot.retire(old).unwrap();
+        let new = slot.open(Flags::NONE);
+        let (_, waker) = counter();
+        let mine = slot.poll_ready(new, Read, &mut Context::from_waker(&waker));
+        timer.join().unwrap();
+        assert!(mine.is_pending());
+        assert!(!is_expired(&slot, new));
+    });
+}
+
+/// A deadline and a close at once: each waiter is woken once, by either.
+#[test]
+fn a_waiter_meets_its_deadline_and_the_end() {
+    model(|| {
+        let (slot, generation) = slot(Flags::NONE);
+        let timer = spawn_expire(&slot, generation);
+        let closer = {
+            let slot = slot.clone();
+            thread::spawn(move || slot.retire(generation).unwrap().wake())
+        };
+        let (count, waker) = counter();
+        let mine = slot.poll_ready(generation, Read, &mut Context::from_waker(&waker));
+        timer.join().unwrap();
+        closer.join().unwrap();
+        assert_eq!(count.0.load(Relaxed), usize::from(mine.is_pending()));
+        assert!(slot.is_retired(generation));
     });
 }

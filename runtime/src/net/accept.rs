@@ -19,7 +19,8 @@ const BACKOFF: (Duration, Duration) = (Duration::from_millis(5), Duration::from_
 pub(super) const BACKLOG: i32 = 1024;
 
 /// Accepts a connection by `accept` and makes something of it by `make`. While the system is out of
-/// something that both need, the connection waits in the backlog (or is lost, if it fails `make`).
+/// something that both need, the connection waits in the backlog (or is lost, if it fails `make`), and
+/// a close or a deadline is noticed at the next attempt.
 pub(super) async fn accept<S: event::Source, C, T>(
     source: &Source<S>,
     accept: impl Fn(&S) -> io::Result<C>,

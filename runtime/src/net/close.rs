@@ -18,7 +18,8 @@ use std::sync::OnceLock;
 /// Closes the file behind `fd`. What `fd` names from then on can be closed, and nothing else.
 ///
 /// # Errors
-/// Those of making the dead file: `EMFILE`, `ENFILE`, `ENOMEM`. Then nothing has been done.
+/// Those of making the dead file: `EMFILE`, `ENFILE`, `ENOMEM`; and `EBADF` if the process's limit has
+/// been lowered to less than the number. Then nothing has been done.
 pub(super) fn close_file(fd: BorrowedFd<'_>) -> io::Result<()> {
     let dead = dead()?;
     while !replace(fd, dead) {

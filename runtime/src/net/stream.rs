@@ -110,8 +110,7 @@ impl TcpStream {
         poll_fn(|cx| self.source.poll_ready(Direction::Write, cx)).await
     }
 
-    /// Reads what is there, without waiting. A stream is first read after the runtime has looked at
-    /// it: call it after [`readable`](TcpStream::readable).
+    /// Reads what is there, without waiting. See also [`readable`](TcpStream::readable).
     ///
     /// # Errors
     /// `WouldBlock` if there is nothing; otherwise as a read.
