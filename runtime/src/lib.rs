@@ -47,6 +47,13 @@
 //! and goroutines that live on the same thread. [`blocking`], [`syscall`] and [`spawn_blocking`] tell
 //! beforehand. One that always finds its awaits ready yields after 10 ms, too.
 //!
+//! # Features
+//! | feature | default | |
+//! |---|---|---|
+//! | `macros` | yes | [`main`], [`test`](macro@test), and the `select!` family |
+//! | `net` | yes | [`net`]: sockets and pipes |
+//! | `tokio-io` | no | tokio's `AsyncRead` and `AsyncWrite` for all streams; no tokio runtime comes with it |
+//!
 //! # Unsafe code
 //! Only these modules hold any, each block with its reason:
 //!

@@ -32,7 +32,7 @@ fn add(fd: impl AsFd, n: u64) {
     assert_eq!(rustix::io::write(fd, &n.to_ne_bytes()).unwrap(), 8);
 }
 
-fn take(fd: impl AsFd) -> std::io::Result<u64> {
+fn take(fd: &OwnedFd) -> std::io::Result<u64> {
     let mut bytes = [0; 8];
     rustix::io::read(fd, &mut bytes)?;
     Ok(u64::from_ne_bytes(bytes))
@@ -51,7 +51,7 @@ fn an_eventfd() {
         });
         let mut sum = 0;
         while sum < 100 {
-            sum += fd.async_io(Direction::Read, |fd| take(fd)).await.unwrap();
+            sum += fd.async_io(Direction::Read, take).await.unwrap();
         }
         assert_eq!(sum, 100);
         adder.await.unwrap();
@@ -171,9 +171,10 @@ fn polling() {
     everywhere(|| async {
         let fd = counter();
         let mut guard = poll_fn(|cx| fd.poll_write_ready(cx)).await.unwrap();
-        guard.try_io(|fd| Ok(add(fd, 3))).unwrap().unwrap();
+        add(guard.get_ref(), 3);
+        guard.retain_ready();
         let mut guard = poll_fn(|cx| fd.poll_read_ready(cx)).await.unwrap();
-        assert_eq!(guard.try_io(|fd| take(fd)).unwrap().unwrap(), 3);
+        assert_eq!(guard.try_io(|fd| take(fd.get_ref())).unwrap().unwrap(), 3);
         assert_eq!(guard.get_ref().as_raw_fd(), fd.as_raw_fd());
     });
 }
@@ -209,7 +210,7 @@ fn into_inner() {
             let inner = fd.into_inner();
             add(&inner, 1);
             fd = AsyncFd::new(inner).unwrap();
-            assert_eq!(fd.async_io(Direction::Read, |fd| take(fd)).await.unwrap(), 1);
+            assert_eq!(fd.async_io(Direction::Read, take).await.unwrap(), 1);
         }
     });
 }

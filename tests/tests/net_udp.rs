@@ -13,6 +13,7 @@ use futures::FutureExt;
 use futures::future::{join_all, poll_fn};
 use gort::net::{Direction, UdpSocket};
 use gort::prelude::*;
+use gort::time::{Duration, Instant};
 use gort_tests::{Counts, Rng, alone, for_procs_alone, until};
 
 use net_modes::{everywhere, for_modes};
@@ -347,6 +348,85 @@ fn polling() {
         b.connect(at_a).await.unwrap();
         poll_fn(|cx| b.poll_send(cx, b"back")).await.unwrap();
         assert_eq!(poll_fn(|cx| a.poll_recv(cx, &mut buf)).await.unwrap(), 4);
+    });
+}
+
+/// Go: TestReadFromTimeout. Past, soon, and revived.
+#[test]
+fn read_from_timeout() {
+    everywhere(|| async {
+        let (a, b) = pair().await;
+        let mut buf = [0; 8];
+        a.send(b"there").await.unwrap();
+        b.set_read_deadline(Some(Instant::now() - Duration::from_secs(1)));
+        // It wins over what is there (N30).
+        assert_eq!(b.recv_from(&mut buf).await.unwrap_err().kind(), ErrorKind::TimedOut);
+        assert_eq!(b.try_recv(&mut buf).unwrap_err().kind(), ErrorKind::TimedOut);
+        assert_eq!(b.readable().await.unwrap_err().kind(), ErrorKind::TimedOut);
+        b.send(b"writing goes on").await.unwrap();
+        b.set_read_deadline(None);
+        assert_eq!(b.read_deadline(), None);
+        assert_eq!(b.recv_from(&mut buf).await.unwrap().0, 5);
+        for _ in 0..3 {
+            let soon = Instant::now() + Duration::from_millis(2);
+            b.set_deadline(Some(soon));
+            assert_eq!(b.recv(&mut buf).await.unwrap_err().kind(), ErrorKind::TimedOut);
+            assert!(Instant::now() >= soon);
+        }
+    });
+}
+
+/// Go: TestWriteToTimeout.
+#[test]
+fn write_to_timeout() {
+    everywhere(|| async {
+        let (a, b) = pair().await;
+        let at_b = b.local_addr().unwrap();
+        a.set_write_deadline(Some(Instant::now() - Duration::from_secs(1)));
+        assert_eq!(a.send(b"x").await.unwrap_err().kind(), ErrorKind::TimedOut);
+        assert_eq!(a.send_to(b"x", at_b).await.unwrap_err().kind(), ErrorKind::TimedOut);
+        assert!(a.write_deadline().is_some() && a.read_deadline().is_none());
+        a.set_write_deadline(Some(Instant::now() + Duration::from_secs(3600)));
+        a.send(b"x").await.unwrap();
+        assert_eq!(b.recv(&mut [0; 8]).await.unwrap(), 1);
+    });
+}
+
+/// A deadline that is set while somebody waits.
+#[test]
+fn a_deadline_wakes_who_waits() {
+    for_modes(|rt, _| {
+        let (socket, _) = rt.block_on(socket());
+        let socket = Arc::new(socket);
+        let (task, goroutine) = (socket.clone(), socket.clone());
+        let task = rt.spawn(async move { task.recv(&mut [0; 8]).await });
+        let goroutine = rt.go(move || goroutine.recv(&mut [0; 8]).wait());
+        rt.block_on(gort::yield_now());
+        socket.set_deadline(Some(Instant::now()));
+        assert_eq!(task.wait().unwrap().unwrap_err().kind(), ErrorKind::TimedOut);
+        assert_eq!(goroutine.wait().unwrap().unwrap_err().kind(), ErrorKind::TimedOut);
+    });
+}
+
+/// Go: TestPacketConnClose.
+#[test]
+fn packet_conn_close() {
+    for_modes(|rt, _| {
+        let (socket, addr) = rt.block_on(socket());
+        let socket = Arc::new(socket);
+        let (task, goroutine) = (socket.clone(), socket.clone());
+        let task = rt.spawn(async move { task.recv_from(&mut [0; 8]).await });
+        let goroutine = rt.go(move || goroutine.recv_from(&mut [0; 8]).wait());
+        rt.block_on(gort::yield_now());
+        socket.close().unwrap();
+        socket.close().unwrap();
+        assert_eq!(task.wait().unwrap().unwrap_err().kind(), ErrorKind::NotConnected);
+        assert_eq!(goroutine.wait().unwrap().unwrap_err().kind(), ErrorKind::NotConnected);
+        let error = rt.block_on(socket.send_to(b"x", addr)).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::NotConnected);
+        rt.block_on(UdpSocket::bind(addr)).unwrap(); // the port is free
+        let socket = Arc::into_inner(socket).unwrap();
+        assert!(socket.into_std().is_err());
     });
 }
 

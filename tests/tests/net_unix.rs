@@ -17,6 +17,7 @@ use futures::io::{AsyncReadExt, AsyncWriteExt};
 use futures::{FutureExt, StreamExt};
 use gort::net::{Direction, UnixDatagram, UnixListener, UnixStream};
 use gort::prelude::*;
+use gort::time::{Duration, Instant};
 use gort_tests::{Counts, alone, for_procs_alone};
 
 use net_modes::{everywhere, for_modes};
@@ -265,7 +266,7 @@ fn short_reads_that_leave_something() {
         let mut buf = [0; 100];
         assert_eq!(AsyncReadExt::read(&mut server, &mut buf).await.unwrap(), 11);
         let rest = AsyncReadExt::read(&mut server, &mut buf);
-        let rest = gort::time::timeout(std::time::Duration::from_secs(20), rest).await;
+        let rest = gort::time::timeout(Duration::from_secs(20), rest).await;
         assert_eq!(rest.expect("the rest is forgotten").unwrap(), 11);
     });
 }
@@ -378,6 +379,71 @@ fn full_queues_are_waited_out() {
             assert_eq!(receiver.recv(&mut [0; 8]).await.unwrap(), 4);
         }
         assert_eq!((connected.await.unwrap(), stranger.await.unwrap()), (4, 4));
+    });
+}
+
+/// Deadlines and closing are those of `TcpStream`; here, that they are there.
+#[test]
+fn deadlines_and_closing() {
+    everywhere(|| async {
+        let (mut a, b) = UnixStream::pair().unwrap();
+        a.set_deadline(Some(Instant::now() + Duration::from_millis(2)));
+        let error = AsyncReadExt::read(&mut a, &mut [0; 8]).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::TimedOut);
+        let error = AsyncWriteExt::write(&mut a, b"x").await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::TimedOut);
+        a.set_deadline(None);
+        AsyncWriteExt::write_all(&mut a, b"x").await.unwrap();
+        b.close_now().unwrap();
+        assert_eq!(b.try_read(&mut [0; 8]).unwrap_err().kind(), ErrorKind::NotConnected);
+        // It was left unread.
+        let error = AsyncReadExt::read(&mut a, &mut [0; 8]).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::ConnectionReset);
+
+        let (a, b) = UnixDatagram::pair().unwrap();
+        a.set_read_deadline(Some(Instant::now()));
+        assert_eq!(a.recv(&mut [0; 8]).await.unwrap_err().kind(), ErrorKind::TimedOut);
+        let full = Instant::now() + Duration::from_millis(5);
+        a.set_write_deadline(Some(full));
+        let error = loop {
+            match a.send(b"fill").await {
+                Ok(_) => {}
+                Err(error) => break error,
+            }
+        };
+        assert_eq!(error.kind(), ErrorKind::TimedOut);
+        b.close().unwrap();
+        assert_eq!(b.recv(&mut [0; 8]).await.unwrap_err().kind(), ErrorKind::NotConnected);
+
+        let dir = Dir::new();
+        let path = dir.path("listener");
+        let listener = UnixListener::bind(&path).unwrap();
+        listener.set_deadline(Some(Instant::now() + Duration::from_millis(2)));
+        assert_eq!(listener.accept().await.unwrap_err().kind(), ErrorKind::TimedOut);
+        listener.set_deadline(None);
+        let (client, server) = join(UnixStream::connect(&path), listener.accept()).await;
+        drop((client.unwrap(), server.unwrap()));
+        listener.close().unwrap();
+        assert_eq!(listener.accept().await.unwrap_err().kind(), ErrorKind::NotConnected);
+    });
+}
+
+/// A wait for room by looking again ends with the deadline, too.
+#[test]
+fn send_to_has_a_deadline() {
+    everywhere(|| async {
+        let dir = Dir::new();
+        let path = dir.path("full");
+        let _receiver = UnixDatagram::bind(&path).unwrap();
+        let sender = UnixDatagram::unbound().unwrap();
+        sender.set_write_deadline(Some(Instant::now() + Duration::from_millis(5)));
+        let error = loop {
+            match sender.send_to(b"fill", &path).await {
+                Ok(_) => {}
+                Err(error) => break error,
+            }
+        };
+        assert_eq!(error.kind(), ErrorKind::TimedOut);
     });
 }
 

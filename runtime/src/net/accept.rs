@@ -14,10 +14,6 @@ use crate::time::sleep;
 /// Go's net/http waits the same.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(5), Duration::from_secs(1));
 
-/// Connections that may wait to be accepted; the system may cut it down (on Linux to
-/// `net.core.somaxconn`, 4096).
-pub(super) const BACKLOG: i32 = 1024;
-
 /// Accepts a connection by `accept` and makes something of it by `make`. While the system is out of
 /// something that both need, the connection waits in the backlog (or is lost, if it fails `make`), and
 /// a close or a deadline is noticed at the next attempt.

@@ -3,11 +3,10 @@
 use std::io;
 use std::net::SocketAddr;
 
-use socket2::{Domain, Protocol, Socket, Type};
-
-use super::accept::{BACKLOG, accept, incoming};
-use super::addr::{ToSocketAddrs, resolve, try_each};
+use super::accept::{accept, incoming};
+use super::addr::ToSocketAddrs;
 use super::options::has_fd;
+use super::socket::Socket;
 use super::source::Source;
 use super::stream::TcpStream;
 use crate::time::Instant;
@@ -41,24 +40,12 @@ pub struct TcpListener {
 
 impl TcpListener {
     /// Binds to the first of the addresses that can be had, with `SO_REUSEADDR` on Unix and a
-    /// backlog of 1024.
+    /// backlog of 1024: what [`Socket::listen`] does by default.
     ///
     /// # Errors
     /// Those of the lookup, and of bind and listen for the last address, for example `AddrInUse`.
     pub async fn bind(addr: impl ToSocketAddrs) -> io::Result<TcpListener> {
-        let addrs = resolve(addr).await?;
-        try_each(addrs, async |addr| TcpListener::bind_to(addr)).await
-    }
-
-    /// By hand, because mio's own `bind` listens with a backlog of 128: of a thousand clients that
-    /// come at once, those beyond it would be turned away, and try again a second later.
-    fn bind_to(addr: SocketAddr) -> io::Result<TcpListener> {
-        let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
-        #[cfg(unix)] // elsewhere it means that others may take the port over
-        socket.set_reuse_address(true)?;
-        socket.bind(&addr.into())?;
-        socket.listen(BACKLOG)?;
-        TcpListener::from_std(socket.into())
+        Socket::new().listen(addr).await
     }
 
     fn new(listener: mio::net::TcpListener) -> io::Result<TcpListener> {

@@ -1,14 +1,24 @@
-//! TCP over the runtime's netpoller.
+//! Sockets, pipes, and whatever else has a descriptor, over the runtime's netpoller.
+//!
+//! | | |
+//! |---|---|
+//! | [`TcpStream`], [`TcpListener`], [`UdpSocket`] | the Internet; [`Socket`] for options before bind and connect |
+//! | [`UnixStream`], [`UnixListener`], [`UnixDatagram`] | within a host, by path or name |
+//! | [`unix::pipe`] | pipes |
+//! | [`AsyncFd`] | the descriptors of others |
 //!
 //! Every wait here is a future over the task's waker: sockets work in tasks of any runtime, on
-//! other executors, and with [`.wait()`](crate::Wait) on plain threads. A socket is registered with
-//! the netpoller of the runtime it was made in (the [current](crate::Handle::current) one, or the
-//! default one). It may outlive that runtime; its operations then give an error.
+//! other executors, and with [`.wait()`](crate::Wait) in goroutines and on plain threads. A socket is
+//! registered with the netpoller of the runtime it was made in (the
+//! [current](crate::Handle::current) one, or the default one). It may outlive that runtime; its
+//! operations then give an error.
 //!
-//! Streams implement the I/O traits of the `futures` crate, for themselves and for `&` of them, so
-//! that one task may read while another writes. Several tasks may wait for the same socket.
+//! Streams and their halves implement the I/O traits of std, which block the goroutine or the plain
+//! thread, and those of the `futures` crate; with the feature `tokio-io` tokio's, too. They do for
+//! themselves and for `&` of them, so that one task may read while another writes. Several tasks may
+//! wait for the same socket.
 //!
-//! Dropping a read or write future cancels it; nothing that the kernel has taken or given is lost.
+//! Dropping a future cancels it; nothing that the kernel has taken or given is lost.
 
 mod accept;
 mod addr;
@@ -22,6 +32,7 @@ mod fd;
 mod io_traits;
 mod listener;
 mod options;
+mod socket;
 mod source;
 mod split;
 mod stream;
@@ -36,6 +47,7 @@ pub use addr::{ToSocketAddrs, lookup_host};
 pub use async_fd::{AsyncFd, AsyncFdReadyGuard, TryIoError};
 pub use gort_netpoll::Direction;
 pub use listener::{Incoming, TcpListener};
+pub use socket::Socket;
 pub use split::{Halves, OwnedReadHalf, OwnedWriteHalf, ReuniteError};
 pub use std::net::Shutdown;
 pub use stream::TcpStream;

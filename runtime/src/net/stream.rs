@@ -56,7 +56,12 @@ impl TcpStream {
     }
 
     async fn connect_to(addr: SocketAddr) -> io::Result<TcpStream> {
-        let source = Source::connecting(mio::net::TcpStream::connect(addr)?)?;
+        TcpStream::connected(mio::net::TcpStream::connect(addr)?).await
+    }
+
+    /// Waits for the end of an attempt.
+    pub(super) async fn connected(stream: mio::net::TcpStream) -> io::Result<TcpStream> {
+        let source = Source::connecting(stream)?;
         poll_fn(|cx| source.poll_ready(Direction::Write, cx)).await?;
         match source.io().take_error()? {
             Some(error) => Err(error),
@@ -110,7 +115,7 @@ impl TcpStream {
         poll_fn(|cx| self.source.poll_ready(Direction::Write, cx)).await
     }
 
-    /// Reads what is there, without waiting. See also [`readable`](TcpStream::readable).
+    /// Reads what is there, without waiting.
     ///
     /// # Errors
     /// `WouldBlock` if there is nothing; otherwise as a read.
