@@ -66,6 +66,7 @@
 //! | `chan` | values behind a lock; lists through pinned futures |
 //! | `scope` | the lifetime of what a scoped goroutine borrows |
 //! | `compat::hyper` | reads into memory that nobody has written yet |
+//! | `process` | `pre_exec`, passed on to std |
 //! | `coro` | the stacks of coroutines, and what is sent between them |
 //! | `ffi` | the innermost call of C, behind a thread-local |
 //! | `iter` | the lifetime of what a scoped one borrows |
@@ -93,6 +94,8 @@ pub mod coro;
 #[allow(unsafe_code)] // see the ledger above
 pub mod ffi;
 #[cfg(not(loom))]
+pub mod fs;
+#[cfg(not(loom))]
 #[allow(unsafe_code)] // see the ledger above
 pub mod iter;
 #[cfg(not(loom))]
@@ -104,6 +107,8 @@ pub mod net;
 mod os_thread;
 #[cfg(not(loom))]
 pub mod prelude;
+#[cfg(all(not(loom), unix, feature = "process"))]
+pub mod process;
 #[cfg(not(loom))]
 mod rt;
 #[allow(unsafe_code)] // see the ledger above
@@ -111,6 +116,8 @@ mod sched;
 #[cfg(not(loom))]
 #[allow(unsafe_code)] // see the ledger above
 mod scope;
+#[cfg(all(not(loom), unix, feature = "signal"))]
+pub mod signal;
 #[cfg(not(loom))]
 #[allow(unsafe_code)] // see the ledger above
 mod spawn;

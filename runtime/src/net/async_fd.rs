@@ -122,6 +122,29 @@ impl<T: AsFd> AsyncFd<T> {
         poll_fn(|cx| self.source.poll_io(direction, cx, |fd| op(fd.get()))).await
     }
 
+    /// `async_io` for a future of one's own.
+    #[cfg(any(feature = "process", feature = "signal"))]
+    pub(crate) fn poll_io<R>(
+        &self,
+        direction: Direction,
+        cx: &mut Context<'_>,
+        mut op: impl FnMut(&T) -> io::Result<R>,
+    ) -> Poll<io::Result<R>> {
+        self.source.poll_io(direction, cx, |fd| op(fd.get()))
+    }
+
+    /// As `poll_io`, for transfers of at most `room` bytes through a pipe: see the `Source`.
+    #[cfg(feature = "process")]
+    pub(crate) fn poll_transfer(
+        &self,
+        direction: Direction,
+        cx: &mut Context<'_>,
+        room: usize,
+        mut op: impl FnMut(&T) -> io::Result<usize>,
+    ) -> Poll<io::Result<usize>> {
+        self.source.poll_transfer(direction, cx, room, |fd| op(fd.get()))
+    }
+
     /// Runs `op` once (or again after `Interrupted`), and remembers if it says `WouldBlock`, so that
     /// the next wait is for an event to come. Waits for nothing.
     ///
