@@ -72,5 +72,20 @@ echo_server() {
 }
 
 trap 'kill "${server_PID:-}" 2>/dev/null || true' EXIT
+
+echo '--- shutdown'
+coproc server { exec "$bin/shutdown" 127.0.0.1:0; }
+read -r -t 10 line <&"${server[0]}" || fail 'shutdown did not start'
+echo "$line"
+exec {client}<>"/dev/tcp/127.0.0.1/$(sed 's/^listening at 127.0.0.1:\([0-9]*\);.*/\1/' <<<"$line")"
+echo 'hello there' >&"$client"
+for expected in 'hello there' 'goodbye'; do
+    read -r -t 10 answer <&"$client" || fail 'shutdown did not answer'
+    [[ $answer == "$expected" ]] || fail "shutdown answered '$answer'"
+    kill -TERM "$server_PID"
+done
+exec {client}>&-
+wait "$server_PID" || fail 'shutdown did not end well'
+
 echo_server echo_async
 echo_server echo_goroutine
