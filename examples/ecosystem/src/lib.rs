@@ -2,7 +2,9 @@
 //! its own documentation shows: `cargo run -p gort-ecosystem --example NAME`. Its code is tested in
 //! `tests/NAME.rs`.
 
+pub mod http;
 pub mod tls;
+pub mod transport;
 
 use std::env;
 
