@@ -150,7 +150,9 @@ mod exports {
     pub use crate::rt::{Builder, EnterGuard, Handle, PanicPolicy, Runtime, Wait, block_on};
     pub use crate::sched::stats::{Metrics, ProcMetrics};
     pub use crate::scope::{Scope, ScopedJoinHandle, scope};
-    pub use crate::spawn::{YieldNow, go, spawn, spawn_blocking, spawn_local, yield_now};
+    pub use crate::spawn::{
+        LocalSpawner, YieldNow, go, spawn, spawn_blocking, spawn_local, yield_now,
+    };
     pub use crate::thread::{blocking, syscall};
 
     /// Runs `main`, a plain `fn` (as a goroutine) or an `async fn`, on a runtime of its own.

@@ -1,14 +1,17 @@
 //! `spawn`, `spawn_local`, `yield_now`.
 
 use std::future::Future;
+use std::marker::PhantomData;
 use std::panic::Location;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use futures::task::{LocalFutureObj, LocalSpawn, SpawnError};
+
 use crate::join::JoinHandle;
 use crate::rt;
 use crate::sched::Sched;
-use crate::sched::m;
+use crate::sched::m::{self, M};
 use crate::sched::outside::NewG;
 use crate::stack::StackSlot;
 use crate::task::future::Ops;
@@ -261,20 +264,103 @@ where
     F: Future + 'static,
     F::Output: 'static,
 {
-    let Some(m) = m::current().filter(|m| m.is_home()) else {
-        panic!(
-            "`gort::spawn_local` needs a thread that is inside `block_on`, a goroutine or a local \
-             task: a task started by `spawn` moves between threads"
-        );
-    };
-    let m = m.enter();
+    match try_spawn_local(Location::caller(), future) {
+        Some(handle) => handle,
+        None => no_home("`gort::spawn_local`"),
+    }
+}
+
+#[cold]
+#[track_caller]
+fn no_home(what: &str) -> ! {
+    panic!(
+        "{what} needs a thread that is inside `block_on`, a goroutine or a local task: a task \
+         started by `spawn` moves between threads"
+    )
+}
+
+/// None where nothing would run the local task on this thread.
+fn try_spawn_local<F>(
+    spawned_at: &'static Location<'static>,
+    future: F,
+) -> Option<JoinHandle<F::Output>>
+where
+    F: Future + 'static,
+    F::Output: 'static,
+{
+    let m = home()?.enter();
     // SAFETY: `Ops<F>` writes the body that its VTABLE is for, into a cell of its CLASS; it stays
     // on this thread.
     unsafe {
-        let g = m.newproc_local(&new_g::<F>(Location::caller(), None));
+        let g = m.newproc_local(&new_g::<F>(spawned_at, None));
         Ops::<F>::write(g, future);
         m.submit_local(g);
-        JoinHandle::new(g)
+        Some(JoinHandle::new(g))
+    }
+}
+
+/// The M of this thread, if local tasks may live there.
+fn home<'a>() -> Option<&'a M> {
+    m::current().filter(|m| m.is_home())
+}
+
+/// [`spawn_local`] as a [`LocalSpawn`], for the combinators of the `futures` crate and for
+/// libraries that want an executor. For [`Spawn`](futures::task::Spawn) there is
+/// [`Handle`](crate::Handle).
+///
+/// It stays on its thread, and spawns wherever `spawn_local` may be called; elsewhere, for example
+/// after the `block_on` that it was made in, it refuses.
+///
+/// # Examples
+/// ```
+/// use futures::task::LocalSpawnExt;
+/// use std::rc::Rc;
+///
+/// # fn main() -> Result<(), futures::task::SpawnError> {
+/// gort::block_on(async {
+///     let spawner = gort::LocalSpawner::current();
+///     let shared = Rc::new(5);
+///     let theirs = shared.clone();
+///     let task = spawner.spawn_local_with_handle(async move { *theirs + 1 })?;
+///     assert_eq!(task.await + *shared, 11);
+///     Ok(())
+/// })
+/// # }
+/// ```
+#[derive(Debug, Clone)]
+pub struct LocalSpawner {
+    /// Not `Send`: others have their own local tasks.
+    _thread: PhantomData<*const ()>,
+}
+
+impl LocalSpawner {
+    /// The spawner of the calling thread.
+    ///
+    /// # Panics
+    /// Where [`spawn_local`] does.
+    #[must_use]
+    #[track_caller]
+    pub fn current() -> LocalSpawner {
+        if home().is_none() {
+            no_home("`gort::LocalSpawner::current`");
+        }
+        LocalSpawner { _thread: PhantomData }
+    }
+}
+
+impl LocalSpawn for LocalSpawner {
+    #[track_caller]
+    fn spawn_local_obj(&self, future: LocalFutureObj<'static, ()>) -> Result<(), SpawnError> {
+        self.status_local()?;
+        let spawned = try_spawn_local(Location::caller(), future);
+        spawned.map(drop).ok_or_else(SpawnError::shutdown)
+    }
+
+    fn status_local(&self) -> Result<(), SpawnError> {
+        match home() {
+            Some(m) if !m.sched().is_closing() => Ok(()),
+            _ => Err(SpawnError::shutdown()),
+        }
     }
 }
 

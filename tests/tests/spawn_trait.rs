@@ -1,15 +1,19 @@
 //! gort among the combinators and executors of others: `futures` and `tokio-test`.
 
+use std::cell::Cell;
 use std::pin::pin;
+use std::rc::Rc;
 use std::time::Duration;
 
 use futures::channel::{mpsc, oneshot};
 use futures::future::{self, Either, FutureExt, RemoteHandle};
 use futures::sink::SinkExt;
 use futures::stream::{self, FuturesUnordered, StreamExt};
-use futures::task::{LocalSpawnExt, Spawn, SpawnExt};
+use futures::task::{LocalSpawn, LocalSpawnExt, Spawn, SpawnExt};
+use gort::LocalSpawner;
+use gort::prelude::*;
 use gort::time::{interval, sleep};
-use gort_tests::{eventually, for_procs, for_procs_async, runtime};
+use gort_tests::{eventually, for_procs, for_procs_async, panic_text, runtime};
 use tokio_test::{assert_pending, assert_ready};
 
 const MS: Duration = Duration::from_millis(1);
@@ -34,6 +38,54 @@ fn a_spawner_of_an_ended_runtime_says_so() {
     drop(rt);
     assert!(handle.status().unwrap_err().is_shutdown());
     assert!(handle.spawn_obj(Box::pin(async {}).into()).unwrap_err().is_shutdown());
+}
+
+/// In `block_on`, in a goroutine, and in a local task of each.
+#[test]
+fn a_local_spawner_spawns_where_local_tasks_may_live() {
+    async fn run() {
+        let spawner = LocalSpawner::current();
+        let shared = Rc::new(Cell::new(0));
+        let theirs = shared.clone();
+        let outer = spawner.clone();
+        let sum = spawner.spawn_local_with_handle(async move {
+            for i in 1..=10 {
+                let theirs = theirs.clone();
+                outer
+                    .spawn_local(async move {
+                        gort::yield_now().await;
+                        theirs.set(theirs.get() + i);
+                    })
+                    .unwrap();
+            }
+            while theirs.get() < 55 {
+                gort::yield_now().await;
+            }
+            theirs.get()
+        });
+        assert_eq!(sum.unwrap().await, 55);
+        assert!(spawner.status_local().is_ok());
+    }
+    for_procs(|rt| {
+        rt.block_on(run());
+        rt.run(|| run().wait());
+    });
+}
+
+#[test]
+fn a_local_spawner_refuses_where_they_may_not() {
+    for_procs(|rt| {
+        let spawner = rt.block_on(async { LocalSpawner::current() });
+        assert!(spawner.status_local().unwrap_err().is_shutdown());
+        let dropped = Rc::new(());
+        let theirs = dropped.clone();
+        let refused = spawner.spawn_local_obj(Box::pin(async move { drop(theirs) }).into());
+        assert!(refused.unwrap_err().is_shutdown());
+        assert_eq!(Rc::strong_count(&dropped), 1);
+        let task = rt.spawn(async { LocalSpawner::current() }.map(drop));
+        let error = rt.block_on(task).unwrap_err();
+        assert!(panic_text(&*error.into_panic()).contains("`gort::LocalSpawner::current` needs"));
+    });
 }
 
 #[test]
