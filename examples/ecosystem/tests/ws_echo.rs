@@ -4,7 +4,7 @@
 #[path = "../examples/ws_echo.rs"]
 mod ws_echo;
 
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -16,12 +16,16 @@ use futures_rustls::{TlsAcceptor, TlsConnector};
 use gort::net::{TcpListener, TcpStream};
 use gort::prelude::*;
 use gort::sync::{Barrier, Semaphore};
+use gort::time::{Duration, Instant};
 use gort_ecosystem::{raise_fd_limit, tls};
 use gort_tests::{BOUND, Watchdog, alone, for_procs, runtime, threads};
 use rustls::{ClientConfig, ServerConfig};
-use tungstenite::{Message, WebSocket};
+use tungstenite::{HandshakeError, Message, WebSocket};
 
 use ws_echo::{connect, connect_tls, echo, finish, secured, serve};
+
+/// Passes before the other side does anything.
+const SHORT: Duration = Duration::from_millis(20);
 
 fn listen() -> (TcpListener, SocketAddr) {
     let listener = TcpListener::bind("127.0.0.1:0").wait().unwrap();
@@ -210,4 +214,52 @@ fn tasks_talk_to_goroutines() {
             servers.iter().for_each(|server| server.abort());
         });
     });
+}
+
+/// The deadline of a socket passes while tungstenite reads: that is an I/O error of kind
+/// `TimedOut`, and what tungstenite had read until then is not lost.
+#[test]
+fn a_deadline_is_a_timeout_to_tungstenite() {
+    for_procs(|rt| {
+        rt.run(|| {
+            let (listener, addr) = listen();
+            let server = gort::go(move || {
+                let (stream, _) = listener.accept().wait().unwrap();
+                stream.set_read_deadline(Some(Instant::now() + SHORT));
+                // The client says nothing: the handshake fails.
+                match tungstenite::accept(stream) {
+                    Err(HandshakeError::Failure(error)) => assert!(is_timeout(&error), "{error}"),
+                    other => panic!("{other:?}"),
+                }
+
+                let (stream, _) = listener.accept().wait().unwrap();
+                let mut socket = tungstenite::accept(stream).unwrap();
+                assert_eq!(socket.read().unwrap(), Message::text("one"));
+                socket.get_ref().set_read_deadline(Some(Instant::now() + SHORT));
+                for _ in 0..2 {
+                    let error = socket.read().unwrap_err();
+                    assert!(is_timeout(&error), "{error}");
+                }
+                // Half a frame has come meanwhile; a later deadline lets the rest in.
+                socket.send(Message::text("go on")).unwrap();
+                socket.get_ref().set_read_deadline(Some(Instant::now() + BOUND));
+                assert_eq!(socket.read().unwrap(), Message::text("two"));
+            });
+
+            let silent = TcpStream::connect(addr).wait().unwrap();
+            let mut socket = connect(addr).unwrap();
+            socket.send(Message::text("one")).unwrap();
+            // A text of three bytes, masked with zeros (RFC 6455, 5.2).
+            let frame = [0x81, 0x83, 0, 0, 0, 0, b't', b'w', b'o'];
+            socket.get_mut().write_all(&frame[..7]).unwrap();
+            assert_eq!(socket.read().unwrap(), Message::text("go on"));
+            socket.get_mut().write_all(&frame[7..]).unwrap();
+            server.wait().unwrap();
+            drop(silent);
+        });
+    });
+}
+
+fn is_timeout(error: &tungstenite::Error) -> bool {
+    matches!(error, tungstenite::Error::Io(error) if error.kind() == io::ErrorKind::TimedOut)
 }
