@@ -14,6 +14,7 @@ use crate::sched::g::{GRef, RawJoinWaker, Runnable};
 use crate::sched::preempt::poll_slice;
 use crate::sched::ready;
 use crate::sched::status::{DropJoin, Join, Wake};
+use crate::sched::wait::{WaitReason, note_wait};
 
 /// The claim on the result of a task.
 ///
@@ -158,7 +159,7 @@ impl<T> Future for JoinHandle<T> {
             State::Refused => return Poll::Ready(Err(JoinError::cancelled(0))),
             State::Taken(_) => panic!("JoinHandle polled after it was ready"),
         };
-        ready!(JoinHandle::<T>::poll_done(g, cx.waker()));
+        ready!(note_wait(JoinHandle::<T>::poll_done(g, cx.waker()), cx, WaitReason::Join));
         let mut output = MaybeUninit::<Self::Output>::uninit();
         // SAFETY: the task has ended and the output is this handle's; `T` is the task's output
         // type (`new`).

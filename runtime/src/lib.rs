@@ -68,6 +68,7 @@
 //! | `compat::hyper` | reads into memory that nobody has written yet |
 //! | `process` | `pre_exec`, passed on to std |
 //! | `coro` | the stacks of coroutines, and what is sent between them |
+//! | `dump` | frames of stacks that stand still; a signal handler |
 //! | `ffi` | the innermost call of C, behind a thread-local |
 //! | `iter` | the lifetime of what a scoped one borrows |
 //! | `net::close` | what a descriptor names is replaced while others hold it |
@@ -90,6 +91,9 @@ pub mod compat;
 #[cfg(not(loom))]
 #[allow(unsafe_code)] // see the ledger above
 pub mod coro;
+#[cfg(not(loom))]
+#[allow(unsafe_code)] // see the ledger above
+pub mod dump;
 #[cfg(not(loom))]
 #[allow(unsafe_code)] // see the ledger above
 pub mod ffi;
@@ -145,6 +149,7 @@ pub use exports::*;
 
 #[cfg(not(loom))]
 mod exports {
+    pub use crate::dump::{Dump, dump_on_sigquit};
     pub use crate::join::{JoinError, JoinHandle};
     pub use crate::os_thread::{OsThreadGuard, lock_os_thread};
     pub use crate::rt::{Builder, EnterGuard, Handle, PanicPolicy, Runtime, Wait, block_on};

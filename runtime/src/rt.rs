@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use futures::task::{FutureObj, Spawn, SpawnError};
 
+use crate::dump::{self, Dump};
 use crate::join::JoinHandle;
 use crate::sched::Sched;
 use crate::sched::life::Config;
@@ -173,6 +174,7 @@ impl Builder {
             chaos,
             start_paused,
         };
+        dump::install();
         let sched = Sched::start(config)?;
         Ok(Runtime { handle: Handle { sched }, grace: DROP_GRACE })
     }
@@ -404,6 +406,14 @@ impl Handle {
             "`Handle::set_procs`: {n} is not between 1 and {PROCS_MAX}"
         );
         self.sched.set_procs(n)
+    }
+
+    /// A snapshot of what every task and goroutine is doing, with the backtraces of goroutines that
+    /// wait. May be called anywhere and at any time; blocks nobody, and takes about 20 us for each
+    /// different stack. See [`gort::dump`](crate::dump).
+    #[must_use]
+    pub fn dump(&self) -> Dump {
+        Dump::of(&self.sched, false)
     }
 
     /// A snapshot of the scheduler's counters. Costs the runtime nothing until it is called.

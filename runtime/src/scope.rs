@@ -18,6 +18,7 @@ use futures::task::AtomicWaker;
 
 use crate::join::{Id, JoinError, JoinHandle};
 use crate::rt;
+use crate::sched::wait::{WaitReason, note_wait};
 use crate::spawn::go_on;
 use crate::task::goroutine;
 
@@ -92,10 +93,11 @@ impl Count {
         rt::block_on_to_the_end(poll_fn(|cx| {
             self.waiter.register(cx.waker());
             // Acquire: pairs with the Release in `Running::drop`.
-            match self.running.load(Ordering::Acquire) {
+            let polled = match self.running.load(Ordering::Acquire) {
                 0 => Poll::Ready(()),
                 _ => Poll::Pending,
-            }
+            };
+            note_wait(polled, cx, WaitReason::Scope)
         }));
     }
 }

@@ -1,8 +1,11 @@
 //! `syscall` and `blocking`: what a thread is busy with, announced.
 
+use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, Location, catch_unwind, resume_unwind};
+use std::pin::Pin;
 
 use crate::rt;
+use crate::sched::wait::{WaitReason, note_wait};
 use crate::sched::{Sched, handoff, m};
 use crate::spawn;
 
@@ -98,9 +101,10 @@ where
 {
     let mut call = Call { f: Some(f), output: None };
     let erased = Erased((&raw mut call).cast(), Call::<F, R>::run);
-    let task = spawn::blocking_on(sched, Location::caller(), false, move || erased.run());
+    let mut task = spawn::blocking_on(sched, Location::caller(), false, move || erased.run());
     // Whatever comes of it: when this returns, nobody uses the call any more.
-    drop(rt::block_on_to_the_end(task));
+    let ended = poll_fn(|cx| note_wait(Pin::new(&mut task).poll(cx), cx, WaitReason::Blocking));
+    drop(rt::block_on_to_the_end(ended));
     match (call.output, call.f) {
         (Some(Ok(output)), _) => output,
         (Some(Err(payload)), _) => resume_unwind(payload),

@@ -13,6 +13,7 @@ use super::hchan::{Hchan, wake};
 use super::timer::{Alarm, Timer};
 use super::wait::{Outcome, Token, Waiter};
 use crate::sched::preempt::poll_slice;
+use crate::sched::wait::{WaitReason, note_wait};
 use crate::time::Instant;
 
 /// How far a wait is. Only its owner looks at this.
@@ -260,7 +261,7 @@ impl<T> RecvFuture<'_, T> {
             let this = self.get_unchecked_mut();
             (this.hchan, Pin::new_unchecked(&mut this.wait))
         };
-        wait.poll(hchan, cx)
+        note_wait(wait.poll(hchan, cx), cx, WaitReason::ChanReceive)
     }
 }
 

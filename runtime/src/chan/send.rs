@@ -13,6 +13,7 @@ use super::hchan::{Hchan, wake};
 use super::recv::Limit;
 use super::wait::{Outcome, Token, Waiter};
 use crate::sched::preempt::poll_slice;
+use crate::sched::wait::{WaitReason, note_wait};
 
 /// How far a send is. Only its owner looks at this.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -215,7 +216,7 @@ impl<T> SendFuture<'_, T> {
             let this = self.get_unchecked_mut();
             (this.hchan, Pin::new_unchecked(&mut this.wait))
         };
-        wait.poll(hchan, cx)
+        note_wait(wait.poll(hchan, cx), cx, WaitReason::ChanSend)
     }
 }
 

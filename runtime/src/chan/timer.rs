@@ -5,8 +5,6 @@
 //! somebody waits, by the one who waits (N21), so a channel that nobody looks at costs its memory
 //! and nothing else.
 
-use std::future::Future;
-use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -93,7 +91,7 @@ impl Alarm {
             self.0 = None;
         }
         let sleep = self.0.get_or_insert_with(|| sleep_until(at));
-        Pin::new(sleep).poll(cx)
+        sleep.poll_unnamed(cx)
     }
 
     /// Stops the timer.

@@ -92,6 +92,18 @@ enum Reach {
     Foreign,
 }
 
+/// Who waits for the coroutine on whose stack the flow `ctx` is suspended, if it is one.
+///
+/// # Safety
+/// Whoever runs the coroutine is suspended too, and stays so while the result lives.
+pub(crate) unsafe fn resumer_of<'a>(ctx: &Ctx) -> Option<&'a Ctx> {
+    let slot = arena::slot_of(switch::saved(ctx).addr())?;
+    // SAFETY: somebody is on that stack, suspended, so it has its plate.
+    let Owner::Coroutine(_) = (unsafe { (*slot.plate()).owner() }) else { return None };
+    // SAFETY: and so it has its head, which nobody touches meanwhile.
+    unsafe { (*Head::at(slot).as_ref().peer.as_ptr()).as_ref() }
+}
+
 impl Head {
     /// Writes a coroutine onto a stack from the pool.
     ///

@@ -69,6 +69,7 @@ use std::panic::{AssertUnwindSafe, Location, catch_unwind, resume_unwind};
 use std::ptr::NonNull;
 use std::thread::{self, Result};
 
+pub(crate) use self::head::resumer_of;
 use self::head::{Head, Phase, Unwind};
 use crate::stack::switch::{self, Transfer};
 

@@ -19,6 +19,7 @@ use crate::rt;
 use crate::sched::Sched;
 use crate::sched::paused::is_tested;
 use crate::sched::preempt::poll_slice;
+use crate::sched::wait::{WaitReason, note_wait};
 use crate::time::Instant;
 
 /// A system call takes no more buffers than this; the rest of them is for the next one. (Linux's
@@ -77,7 +78,7 @@ impl<S: event::Source> Source<S> {
         direction: Direction,
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<()>> {
-        self.desc.poll_ready(direction, cx).map_ok(drop)
+        note_wait(self.desc.poll_ready(direction, cx), cx, WaitReason::Io).map_ok(drop)
     }
 
     /// Runs `op` when `direction` is ready, until it does not say WouldBlock.
@@ -90,7 +91,7 @@ impl<S: event::Source> Source<S> {
     ) -> Poll<io::Result<T>> {
         ready!(poll_slice(cx));
         loop {
-            let seen = ready!(self.desc.poll_ready(direction, cx))?;
+            let seen = ready!(note_wait(self.desc.poll_ready(direction, cx), cx, WaitReason::Io))?;
             match op(&self.io) {
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => self.desc.clear(direction, seen),
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
@@ -116,7 +117,7 @@ impl<S: event::Source> Source<S> {
         }
         ready!(poll_slice(cx));
         loop {
-            let seen = ready!(self.desc.poll_ready(direction, cx))?;
+            let seen = ready!(note_wait(self.desc.poll_ready(direction, cx), cx, WaitReason::Io))?;
             match op(&self.io) {
                 Ok(n) => {
                     if 0 < n && n < room.min(MAX_BYTES) && cfg!(target_os = "linux") {

@@ -17,13 +17,14 @@
 
 use std::panic::Location;
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicPtr, AtomicU8, AtomicU32, Ordering};
 use std::task::{RawWakerVTable, Waker};
 
 use super::Sched;
 use super::heap::Class;
 use super::m::M;
 use super::status::Status;
+use super::wait::WaitReason;
 
 /// The header of every G. Go: g.
 #[repr(C)]
@@ -43,6 +44,10 @@ pub(crate) struct G {
     last_p: AtomicU32,
     /// Where its mark stands in the queue of that P (`p.rs`), modulo 2^32; a hint.
     mark: AtomicU32,
+    /// When it parked last, on the coarse clock (`Sched::coarse_now`), for dumps.
+    since: AtomicU32,
+    /// What its last poll has noted that it waits for (`wait.rs`), for dumps.
+    reason: AtomicU8,
     class: Class,
     /// Its name is in the scheduler's table.
     named: bool,
@@ -141,6 +146,8 @@ impl GRef {
             (&raw mut (*g).class).write(class);
             (&raw mut (*g).named).write(false);
             (&raw mut (*g).mark).write(AtomicU32::new(0));
+            (&raw mut (*g).since).write(AtomicU32::new(0));
+            (&raw mut (*g).reason).write(AtomicU8::new(0));
         }
         GRef(cell.cast())
     }
@@ -232,6 +239,28 @@ impl GRef {
 
     pub(super) fn set_mark(self, at: u32) {
         self.header().mark.store(at, Ordering::Relaxed); // Relaxed: a hint
+    }
+
+    /// What it waits for: meaningful while it does.
+    pub(super) fn reason(self) -> WaitReason {
+        WaitReason::from_u8(self.header().reason.load(Ordering::Relaxed)) // Relaxed: for dumps
+    }
+
+    /// Notes what it waits for. By whoever polls it, or with its waker.
+    #[inline(always)]
+    pub(super) fn set_reason(self, reason: WaitReason) {
+        self.header().reason.store(reason as u8, Ordering::Relaxed); // Relaxed: for dumps
+    }
+
+    /// When it parked last, on the coarse clock.
+    pub(super) fn since(self) -> u32 {
+        self.header().since.load(Ordering::Relaxed) // Relaxed: for dumps
+    }
+
+    /// Notes when it parks. Its owner.
+    #[inline(always)]
+    pub(super) fn set_since(self, now: u32) {
+        self.header().since.store(now, Ordering::Relaxed); // Relaxed: for dumps
     }
 
     pub(super) fn as_ptr(self) -> *mut G {

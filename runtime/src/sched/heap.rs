@@ -22,6 +22,7 @@ use std::ptr::NonNull;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::g::{G, GRef};
+use crate::util::soon;
 
 /// Cells are multiples of this, and aligned to it.
 const GRAIN: usize = 32;
@@ -263,22 +264,13 @@ impl Heap {
 
     /// Calls `f` with every G that has not ended, holding a reference that `f` must give back.
     /// `f` runs without the lock.
-    pub(super) fn for_each_live(&self, mut f: impl FnMut(GRef)) {
-        let (cells, large): (Vec<_>, Vec<_>) = {
-            let central = self.lock();
-            // A large cell may be gone once the lock is released: these are taken under it.
-            let large = central.large.keys().map(|p| GRef::from_raw(p.0.as_ptr().cast()));
-            (central.cells().collect(), large.filter(|g| g.status().try_ref()).collect())
-        };
-        large.into_iter().for_each(&mut f);
-        for (first, size, count) in cells {
-            for i in 0..count {
-                let g = GRef::from_raw(std::ptr::with_exposed_provenance(first + i * size));
-                if g.status().try_ref() {
-                    f(g);
-                }
-            }
-        }
+    pub(super) fn for_each_live(&self, f: impl FnMut(GRef)) {
+        walk(self.lock(), f);
+    }
+
+    /// The same, unless somebody holds the central store for good: then false.
+    pub(super) fn try_for_each_live(&self, f: impl FnMut(GRef)) -> bool {
+        soon::lock(&self.central).map(|central| walk(central, f)).is_some()
     }
 
     /// No P is left, and `cached` cells are on their free lists: from now on every free is counted.
@@ -294,6 +286,24 @@ impl Heap {
     /// Bytes held from the allocator.
     pub(super) fn bytes(&self) -> usize {
         self.lock().slabs.len() * SLAB
+    }
+}
+
+/// Calls `f` with every G that has not ended, without the lock; see `for_each_live`.
+fn walk(central: MutexGuard<'_, Central>, mut f: impl FnMut(GRef)) {
+    // A large cell may be gone once the lock is released: these are taken under it.
+    let large = central.large.keys().map(|p| GRef::from_raw(p.0.as_ptr().cast()));
+    let large: Vec<_> = large.filter(|g| g.status().try_ref()).collect();
+    let cells: Vec<_> = central.cells().collect();
+    drop(central);
+    large.into_iter().for_each(&mut f);
+    for (first, size, count) in cells {
+        for i in 0..count {
+            let g = GRef::from_raw(std::ptr::with_exposed_provenance(first + i * size));
+            if g.status().try_ref() {
+                f(g);
+            }
+        }
     }
 }
 

@@ -147,6 +147,11 @@ impl Idle {
         self.lists.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The lists, for those who must not wait for them for long.
+    pub(super) fn lists(&self) -> &Mutex<Lists> {
+        &self.lists
+    }
+
     /// The counts, as a hint.
     #[inline]
     pub(super) fn counts(&self) -> Counts {

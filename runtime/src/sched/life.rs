@@ -20,7 +20,7 @@ use std::collections::HashMap;
 use std::io;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use gort_netpoll::Netpoll;
@@ -40,7 +40,7 @@ use super::status::Wake;
 use super::sysmon::Sysmon;
 use crate::stack::SizeClass;
 use crate::task::goroutine;
-use crate::util::{clock::NEVER, fence as asymmetric};
+use crate::util::{clock::NEVER, fence as asymmetric, soon};
 
 /// What a runtime is built with.
 #[derive(Debug, Clone)]
@@ -78,6 +78,8 @@ pub(crate) struct Sched {
     pub(super) locked: AtomicUsize,
     pub(super) ids: AtomicU64,
     pub(super) outside: Counters,
+    /// Dumps that are under way.
+    pub(super) looks: AtomicUsize,
     /// The names of those Gs that have one, by id.
     pub(super) names: Mutex<HashMap<u64, String>>,
     pub(crate) config: Config,
@@ -91,7 +93,22 @@ unsafe impl Send for Sched {}
 // SAFETY: as above.
 unsafe impl Sync for Sched {}
 
+/// All schedulers that there are; those that are gone are forgotten when the next one comes.
+static ALL: Mutex<Vec<Weak<Sched>>> = Mutex::new(Vec::new());
+
 impl Sched {
+    /// All schedulers of the process. Waits for nobody.
+    pub(crate) fn all() -> Vec<Arc<Sched>> {
+        let all = soon::lock(&ALL);
+        all.map_or(Vec::new(), |all| all.iter().filter_map(Weak::upgrade).collect())
+    }
+
+    fn enlist(self: &Arc<Sched>) {
+        let mut all = ALL.lock().unwrap_or_else(PoisonError::into_inner);
+        all.retain(|sched| sched.strong_count() > 0);
+        all.push(Arc::downgrade(self));
+    }
+
     /// Starts a scheduler with its first worker and sysmon.
     pub(crate) fn start(config: Config) -> io::Result<Arc<Sched>> {
         asymmetric::init();
@@ -109,12 +126,14 @@ impl Sched {
             locked: AtomicUsize::new(0),
             ids: AtomicU64::new(1),
             outside: Counters::default(),
+            looks: AtomicUsize::new(0),
             names: Mutex::default(),
             config,
             ended: AtomicBool::new(false),
             end: (Mutex::new(false), Condvar::new()),
         });
         sched.start_sysmon()?;
+        sched.enlist();
         if let Err(error) = sched.start_first() {
             sched.shutdown(Duration::MAX);
             return Err(error);

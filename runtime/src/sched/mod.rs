@@ -14,6 +14,8 @@
 //! | `ps` | how many Ps there are |
 //! | `timers`, `paused` | the timer heaps; the test clock |
 //! | `sysmon` | the watchman |
+//! | `wait` | why a G waits |
+//! | `dump` | a look at everything |
 //! | `life` | start and end of a scheduler |
 //! | `outside` | threads that are not workers: spawn, `block_on` |
 //!
@@ -21,6 +23,8 @@
 
 #[cfg(not(loom))]
 pub(crate) mod blocking;
+#[cfg(not(loom))]
+pub(crate) mod dump;
 #[cfg(not(loom))]
 pub(crate) mod g;
 #[cfg(not(loom))]
@@ -80,6 +84,7 @@ mod sysmon;
 pub(crate) mod timers;
 #[cfg(all(test, loom))]
 mod timers_model;
+pub(crate) mod wait;
 
 #[cfg(not(loom))]
 pub(crate) use life::Sched;

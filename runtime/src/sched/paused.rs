@@ -270,7 +270,8 @@ impl Sched {
     /// of them slept.
     fn is_quiet(&self, lists: &Lists) -> Quiet {
         let counts = self.idle.counts();
-        if !self.all_idle(lists) || counts.spinning > 0 || counts.is_closing() {
+        let busy = counts.spinning > 0 || self.is_looked_at();
+        if busy || !self.all_idle(lists) || counts.is_closing() {
             return Quiet::No;
         }
         let mut dozing = Vec::new();

@@ -9,6 +9,7 @@ use super::m::M;
 use super::p::P;
 use super::stats::bump;
 use super::status::{Complete, Park, Start};
+use super::wait::WaitReason;
 use crate::util::clock::{self, NEVER};
 
 /// With timers pending, the clock is read every so many dispatches: 31 ns each time would double
@@ -129,6 +130,7 @@ impl M {
             bump(&p.counters.dispatches);
         }
         self.begin_slice();
+        g.set_reason(WaitReason::Other); // until a wait says more
         self.set_curg(Some(g));
         self.leave();
         // SAFETY: this M owns the G (it was Runnable) and has left the core.
@@ -160,11 +162,14 @@ impl M {
             Stopped::Returned => {}
             // The status word stays as it is: the G was owned and goes on to be.
             Stopped::Parked if self.take_yielded() => self.requeue(g),
-            Stopped::Parked => match g.status().park() {
-                Park::Parked => {}
-                Park::Notified => self.requeue(g),
-                Park::Orphan => self.end_orphan(g),
-            },
+            Stopped::Parked => {
+                g.set_since(self.sched().coarse_now());
+                match g.status().park() {
+                    Park::Parked => {}
+                    Park::Notified => self.requeue(g),
+                    Park::Orphan => self.end_orphan(g),
+                }
+            }
         }
     }
 

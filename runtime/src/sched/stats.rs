@@ -140,10 +140,14 @@ impl Sched {
         (live(0) + live(1)) as usize
     }
 
+    /// The counters of each P.
+    pub(crate) fn proc_metrics(&self) -> Vec<ProcMetrics> {
+        self.ps.iter().take(self.ps.procs()).map(proc_metrics).collect()
+    }
+
     /// A snapshot; blocks nobody but an M that goes idle, for a moment.
     pub(crate) fn metrics(&self) -> Metrics {
-        let per_proc: Vec<ProcMetrics> =
-            self.ps.iter().take(self.ps.procs()).map(proc_metrics).collect();
+        let per_proc = self.proc_metrics();
         let spawned = [0, 1].map(|kind| self.sum(|c| &c.spawns[kind]));
         let live = |kind: usize| spawned[kind].saturating_sub(self.ended(kind)) as usize;
         let idle = self.idle.counts();

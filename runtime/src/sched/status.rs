@@ -9,6 +9,7 @@
 //! OWNED            -> OWNED|NOTIFIED  // a wake during the poll: the permit
 //! OWNED|NOTIFIED   -> OWNED      // start: the permit is used up by this dispatch
 //! WAITING          -> OWNED      // a wake; the waker must queue the G
+//! WAITING          -> OWNED      // look: a dump reads the body, and parks it again
 //! OWNED            -> DONE       // the body has ended
 //! any but DONE     -> +ABORT     // abort: the next dispatch drops the body
 //! DONE, no refs    -> DEAD (0)   // the memory is free
@@ -250,6 +251,25 @@ impl Status {
             // Acquire: if it takes OWNED, it passes on the body that `park` released.
             match self.cas(s, next, Ordering::AcqRel) {
                 Ok(()) => return after,
+                Err(now) => s = now,
+            }
+        }
+    }
+
+    /// Takes the body of a G that waits, to look at it. True: the caller owns it as a dispatcher
+    /// does, with a reference more, and goes on with `park`; a wake that comes meanwhile finds it
+    /// owned, and `park` finds the wake.
+    pub(crate) fn look(&self) -> bool {
+        // Relaxed: the compare-exchange decides.
+        let mut s = self.0.load(Ordering::Relaxed);
+        loop {
+            if s & (OWNED | DONE) != 0 {
+                return false;
+            }
+            // Acquire: the caller reads the body that the last owner wrote (`park`). Release: who
+            // wakes it meanwhile knows that somebody looks (`Sched::is_looked_at`).
+            match self.cas(s, (s | OWNED) + REF, Ordering::AcqRel) {
+                Ok(()) => return true,
                 Err(now) => s = now,
             }
         }

@@ -247,6 +247,24 @@ impl Cell {
         }
     }
 
+    /// A dump, which may come at any time: it reads the body of a G that waits.
+    fn look(&self) {
+        if !self.status.try_ref() {
+            return;
+        }
+        self.held();
+        if self.status.look() {
+            // SAFETY: loom checks it: a body that is looked at is nobody else's.
+            self.body.with(|body| assert_eq!(unsafe { *body }, Body::Running));
+            match self.status.park() {
+                Park::Parked => {}
+                Park::Notified => self.push(),
+                Park::Orphan => unreachable!("the walk holds a reference"),
+            }
+        }
+        self.drop_ref();
+    }
+
     /// A walk over all cells, which may come at any time.
     fn walk(&self) {
         if self.status.try_ref() {
@@ -416,6 +434,49 @@ fn an_orphan_is_dropped() {
         cell.dispatch();
         handle.join().unwrap();
         waker.join().unwrap();
+        cell.dispatch();
+        assert_eq!(cell.cancelled.load(Relaxed), 1);
+        cell.assert_freed();
+    });
+}
+
+/// A dump looks at the body while a wake comes: the wake is not lost, and the body runs once.
+#[test]
+fn a_look_keeps_the_wake() {
+    loom::model(|| {
+        let cell = Cell::spawn(1);
+        cell.status.add_ref();
+        let waker = run(&cell, |cell| {
+            cell.events[0].store(true, Relaxed);
+            cell.wake_by_val();
+            cell.dispatch();
+        });
+        let dumper = run(&cell, Cell::look);
+        cell.dispatch();
+        waker.join().unwrap();
+        dumper.join().unwrap();
+        cell.dispatch();
+        assert!(cell.poll_join(1), "a wake is lost");
+        cell.take_output();
+        cell.assert_freed();
+        assert_eq!(cell.cancelled.load(Relaxed), 0);
+    });
+}
+
+/// A dump looks at a body while the handle goes, and the last waker: it is dropped all the same.
+#[test]
+fn a_look_hides_no_orphan() {
+    loom::model(|| {
+        let cell = Cell::spawn(1);
+        cell.status.add_ref();
+        let dumper = run(&cell, Cell::look);
+        let handle = run(&cell, |cell| {
+            cell.drop_handle();
+            cell.drop_ref();
+        });
+        cell.dispatch();
+        dumper.join().unwrap();
+        handle.join().unwrap();
         cell.dispatch();
         assert_eq!(cell.cancelled.load(Relaxed), 1);
         cell.assert_freed();

@@ -15,10 +15,12 @@
 //! while nothing does, and sleeps for good while every P is idle.
 
 use std::panic::Location;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 use std::time::Duration;
+
+use crossbeam_utils::CachePadded;
 
 use super::Sched;
 use super::g::GRef;
@@ -57,6 +59,8 @@ pub(super) struct Sysmon {
     asleep: AtomicBool,
     /// When somebody polled last, in nanoseconds.
     netpolled: AtomicU64,
+    /// The coarse clock: milliseconds (`util::clock`), as of the last look.
+    coarse: CachePadded<AtomicU32>,
     /// Ms that want a thread; None: this one has ended.
     unborn: Mutex<Option<Vec<&'static M>>>,
 }
@@ -88,6 +92,7 @@ impl Sysmon {
             note: Note::default(),
             asleep: AtomicBool::new(false),
             netpolled: AtomicU64::new(0),
+            coarse: CachePadded::new(AtomicU32::new(coarse(clock::now()))),
             unborn: Mutex::new(Some(Vec::new())),
         }
     }
@@ -97,8 +102,13 @@ impl Sysmon {
         // Relaxed twice: the idle lock orders it with `announce_sleep`.
         if self.asleep.load(Ordering::Relaxed) {
             self.asleep.store(false, Ordering::Relaxed);
+            self.set_coarse(clock::now()); // it has stood still meanwhile
             self.note.wake();
         }
+    }
+
+    fn set_coarse(&self, now: u64) {
+        self.coarse.store(coarse(now), Ordering::Relaxed); // Relaxed: for dumps
     }
 
     /// Lets the thread see that the runtime ends.
@@ -124,7 +134,18 @@ impl Sysmon {
     }
 }
 
+/// Nanoseconds in the unit of the coarse clock, which wraps after 49 days.
+fn coarse(nanos: u64) -> u32 {
+    (nanos / 1_000_000) as u32
+}
+
 impl Sched {
+    /// The time in milliseconds, some milliseconds late, at the price of a load. It wraps.
+    #[inline(always)]
+    pub(super) fn coarse_now(&self) -> u32 {
+        self.sysmon.coarse.load(Ordering::Relaxed) // Relaxed: for dumps
+    }
+
     /// Notes that the network has been polled.
     #[inline]
     pub(super) fn note_netpoll(&self) {
@@ -140,9 +161,10 @@ impl Sched {
         while !self.idle.counts().is_closing() {
             self.sysmon.take_unborn().into_iter().for_each(|m| self.start_worker(m));
             self.help();
+            let now = clock::now();
+            self.sysmon.set_coarse(now);
             if self.is_running() {
                 idle_looks = 0;
-                let now = clock::now();
                 self.poll_if_overdue(now);
                 let changed = self.retake_overdue(&mut watched, now);
                 still_looks = if changed { 0 } else { still_looks + 1 };

@@ -9,6 +9,7 @@
 //! - [`pool`] keeps free slots: a [`pool::LocalPool`] per P, a locked list per class behind it, and
 //!   the scavenger that gives memory of idle stacks back;
 //! - [`mod@switch`] makes a context on a slot and switches to it; the only file that names `context`;
+//! - [`unwind`] reads the frames of a suspended stack;
 //! - [`fault`] turns a hit on a guard into a message and a clean death.
 //!
 //! A stack is never unmapped and its address never leaves its class, so an address alone is enough
@@ -23,6 +24,7 @@ pub(crate) mod switch;
 mod sys;
 #[cfg(test)]
 mod tests;
+pub(crate) mod unwind;
 
 use std::cell::Cell;
 use std::mem::MaybeUninit;

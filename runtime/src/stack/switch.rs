@@ -45,6 +45,32 @@ use context::stack::Stack;
 
 pub(crate) use context::{Context as Ctx, Transfer};
 
+/// The return address of a suspended flow, from where its `Ctx` points.
+#[cfg(target_arch = "x86_64")]
+const PC_AT: usize = 0x38;
+/// As above.
+#[cfg(target_arch = "aarch64")]
+const PC_AT: usize = 0xa0;
+
+/// The frame in which a suspended flow has saved itself.
+pub(crate) fn saved(ctx: &Ctx) -> *const usize {
+    const { assert!(size_of::<Ctx>() == size_of::<usize>()) };
+    // SAFETY: a `Ctx` is one pointer, to that frame (`#[repr(C)]`).
+    unsafe { std::mem::transmute_copy(ctx) }
+}
+
+/// The address at which a suspended flow goes on; 0 where that is not known.
+pub(crate) fn goes_on_at(ctx: &Ctx) -> usize {
+    #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+    // SAFETY: the switch has saved it there, and the flow is suspended as long as there is a `Ctx`.
+    return unsafe { saved(ctx).wrapping_byte_add(PC_AT).read() };
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+    {
+        let _ = ctx;
+        0
+    }
+}
+
 /// The first function of a stack. It gets the flow that switched to it and the word that was sent,
 /// and leaves by a last `switch`: it has nowhere to return to, and must not unwind.
 pub(crate) type Entry = extern "C" fn(Transfer) -> !;

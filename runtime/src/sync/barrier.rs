@@ -5,6 +5,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use super::wait_list::{Node, WaitList};
+use crate::sched::wait::{WaitReason, note_wait};
 use crate::util::sync::const_fn;
 
 /// Lets `n` waiters go on together, again and again.
@@ -105,12 +106,14 @@ impl Future for BarrierWait<'_> {
         // SAFETY: the field of a pinned struct; it leaves the list before it dies (Drop).
         let node = unsafe { Pin::new_unchecked(&this.node) };
         if node.is_idle() {
-            let Some(end) = this.arrive(node, cx) else { return Poll::Pending };
+            let Some(end) = this.arrive(node, cx) else {
+                return note_wait(Poll::Pending, cx, WaitReason::Barrier);
+            };
             this.barrier.list.wake_before(end, |_| {});
             return Poll::Ready(BarrierWaitResult(true));
         }
         if !this.barrier.list.poll_chosen(node, cx) {
-            return Poll::Pending;
+            return note_wait(Poll::Pending, cx, WaitReason::Barrier);
         }
         node.finish();
         Poll::Ready(BarrierWaitResult(false))

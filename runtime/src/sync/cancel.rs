@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::task::{Context, Poll, ready};
 
 use super::wait_list::{Node, WaitList};
+use crate::sched::wait::{WaitReason, note_wait};
 use crate::time::{Duration, Instant, Sleep, sleep_until};
 
 /// A request to stop, which whoever works looks at or waits for.
@@ -301,8 +302,11 @@ impl Future for Cancelled<'_> {
         let shared = &this.token.shared;
         let marked = |(): &mut (), _: &mut _| shared.cause.get().map(|_| ());
         if shared.waiters.poll_take(node, cx, (), marked, |()| ()).is_pending() {
-            let Some(sleep) = &mut this.sleep else { return Poll::Pending };
-            ready!(Pin::new(sleep).poll(cx));
+            let expired = match &mut this.sleep {
+                Some(sleep) => sleep.poll_unnamed(cx),
+                None => Poll::Pending,
+            };
+            ready!(note_wait(expired, cx, WaitReason::Cancel));
             shared.expire();
         }
         Poll::Ready(shared.cause.get().cloned().unwrap_or(CancelCause::Cancelled))

@@ -8,6 +8,7 @@ use std::task::{Context, Poll, ready};
 use super::mutex::{Mutex, MutexGuard};
 use super::raw_mutex::Waiter;
 use super::wait_list::{Node, WaitList};
+use crate::sched::wait::{WaitReason, note_wait};
 use crate::util::sync::const_fn;
 
 /// A place to wait until somebody says that what a [`Mutex`] guards has changed.
@@ -126,12 +127,12 @@ impl<'a, T: ?Sized> Future for CondNotified<'a, T> {
             let waker = cx.waker().clone();
             this.cond.list.with(|(), queue| queue.push(node, By::One, waker));
             drop(guard);
-            return Poll::Pending;
+            return note_wait(Poll::Pending, cx, WaitReason::Cond);
         }
         if !node.is_idle() && !this.cond.list.poll_chosen(node, cx) {
-            return Poll::Pending;
+            return note_wait(Poll::Pending, cx, WaitReason::Cond);
         }
-        ready!(this.mutex.raw().poll_lock(lock, cx));
+        ready!(note_wait(this.mutex.raw().poll_lock(lock, cx), cx, WaitReason::Mutex));
         if !node.is_idle() {
             node.finish();
         }

@@ -12,6 +12,7 @@ use std::task::{Context, Poll, ready};
 
 use super::poll_slice;
 use super::raw_mutex::{RawMutex, Waiter};
+use crate::sched::wait::{WaitReason, note_wait};
 use crate::util::sync::const_fn;
 
 /// A lock around a value, for those who wait while they hold it.
@@ -175,7 +176,7 @@ impl<'a, T: ?Sized> Future for Lock<'a, T> {
         let this = self.into_ref().get_ref();
         // SAFETY: `this` is pinned, and so is its field; it leaves the list before it dies (Drop).
         let waiter = unsafe { Pin::new_unchecked(&this.waiter) };
-        ready!(this.mutex.raw.poll_lock(waiter, cx));
+        ready!(note_wait(this.mutex.raw.poll_lock(waiter, cx), cx, WaitReason::Mutex));
         // SAFETY: the lock is this future's.
         Poll::Ready(unsafe { this.mutex.guard() })
     }
@@ -215,7 +216,7 @@ impl<T: ?Sized> Future for LockOwned<T> {
         let mutex = this.mutex.as_ref().expect("`lock_owned` was polled after it was ready");
         // SAFETY: as in `Lock`.
         let waiter = unsafe { Pin::new_unchecked(&this.waiter) };
-        ready!(mutex.raw.poll_lock(waiter, cx));
+        ready!(note_wait(mutex.raw.poll_lock(waiter, cx), cx, WaitReason::Mutex));
         let mutex = this.mutex.take().expect("just looked at");
         Poll::Ready(OwnedMutexGuard { mutex })
     }

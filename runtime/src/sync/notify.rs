@@ -5,6 +5,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use super::wait_list::{Node, Queue, WaitList};
+use crate::sched::wait::{WaitReason, note_wait};
 use crate::util::sync::const_fn;
 
 /// Tells waiters that something has changed. It guards no data and remembers at most one
@@ -114,7 +115,8 @@ impl Future for Notified<'_> {
             let called = state.calls != this.calls;
             (called || std::mem::take(&mut state.permit)).then_some(())
         };
-        this.notify.list.poll_take(node, cx, By::One, take, |_| ())
+        let polled = this.notify.list.poll_take(node, cx, By::One, take, |_| ());
+        note_wait(polled, cx, WaitReason::Notify)
     }
 }
 

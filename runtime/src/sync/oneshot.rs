@@ -23,6 +23,7 @@ use std::pin::Pin;
 use std::ptr::NonNull;
 use std::task::{Context, Poll, RawWakerVTable, Waker};
 
+use crate::sched::wait::{WaitReason, note_wait};
 use crate::util::sync::UnsafeCell;
 use crate::util::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
 
@@ -235,7 +236,7 @@ impl<T> Future for Receiver<T> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         if self.channel().register(cx.waker()) {
-            return Poll::Pending;
+            return note_wait(Poll::Pending, cx, WaitReason::Oneshot);
         }
         // SAFETY: SENT: the value is the receiver's.
         Poll::Ready(unsafe { self.channel().take() }.ok_or(RecvError(())))

@@ -16,6 +16,7 @@ use std::task::{Context, Poll, Waker, ready};
 use super::mutex::TryLockError;
 use super::poll_slice;
 use super::wait_list::{Node, Queue, WaitList};
+use crate::sched::wait::{WaitReason, note_wait};
 use crate::util::sync::const_fn;
 
 /// A lock around a value: many may read it, or one may write it.
@@ -72,6 +73,15 @@ enum Side {
 }
 
 use Side::{Read, Write};
+
+impl Side {
+    fn reason(self) -> WaitReason {
+        match self {
+            Read => WaitReason::RwLockRead,
+            Write => WaitReason::RwLockWrite,
+        }
+    }
+}
 
 impl State {
     /// For a newcomer.
@@ -319,7 +329,7 @@ macro_rules! future {
                 let this = self.into_ref().get_ref();
                 // SAFETY: the field of a pinned struct; it leaves the list before it dies (Drop).
                 let node = unsafe { Pin::new_unchecked(&this.node) };
-                ready!(this.lock.raw.poll(node, $side, cx));
+                ready!(note_wait(this.lock.raw.poll(node, $side, cx), cx, $side.reason()));
                 let $lock = this.lock;
                 Poll::Ready($make)
             }

@@ -8,6 +8,7 @@ use std::task::{Context, Poll, Waker, ready};
 
 use super::poll_slice;
 use super::wait_list::{Node, Queue, WaitList};
+use crate::sched::wait::{WaitReason, note_wait};
 use crate::util::sync::const_fn;
 
 /// A number of permits that are taken and given back.
@@ -239,7 +240,8 @@ impl Wait {
             Some(state.take(self.permits, queue)).filter(|r| *r != Err(AcquireError::NoPermits))
         };
         let chosen = |r: Request| if r.granted { Ok(()) } else { Err(AcquireError::Closed) };
-        semaphore.list.poll_take(node, cx, request, take, chosen)
+        let polled = semaphore.list.poll_take(node, cx, request, take, chosen);
+        note_wait(polled, cx, WaitReason::Semaphore)
     }
 
     fn cancel(&self, semaphore: &Semaphore) {

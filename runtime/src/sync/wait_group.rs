@@ -8,6 +8,7 @@ use std::task::{Context, Poll};
 
 use super::wait_list::{Node, WaitList};
 use crate::JoinHandle;
+use crate::sched::wait::{WaitReason, note_wait};
 
 /// Counts what is under way, and lets others wait until nothing is.
 ///
@@ -172,7 +173,8 @@ impl Future for WaitGroupWait<'_> {
         // SAFETY: the field of a pinned struct; it leaves the list before it dies (Drop).
         let node = unsafe { Pin::new_unchecked(&this.node) };
         let zero = |count: &mut usize, _: &mut _| (*count == 0).then_some(());
-        this.group.list.poll_take(node, cx, (), zero, |()| ())
+        let polled = this.group.list.poll_take(node, cx, (), zero, |()| ());
+        note_wait(polled, cx, WaitReason::WaitGroup)
     }
 }
 

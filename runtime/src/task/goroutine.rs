@@ -262,6 +262,12 @@ fn returned(control: &Control) -> Stopped {
     Stopped::Returned
 }
 
+/// Where a suspended goroutine goes on, for whoever owns it.
+pub(crate) fn suspended_at<'a>(g: GRef) -> Option<&'a Ctx> {
+    // SAFETY: the owner alone touches it, and it stays as it is until the goroutine is resumed.
+    unsafe { (*control(g).ctx.as_ptr()).as_ref() }
+}
+
 fn has_begun(g: GRef) -> bool {
     let control = control(g);
     let ctx = control.ctx.take();

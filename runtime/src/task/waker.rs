@@ -30,6 +30,12 @@ pub(crate) fn is_own(waker: &Waker) -> bool {
     std::ptr::eq(waker.vtable(), &VTABLE)
 }
 
+/// The G that `waker` wakes, if it is one of gort's own; the waker keeps it.
+#[inline(always)]
+pub(crate) fn g_of(waker: &Waker) -> Option<GRef> {
+    is_own(waker).then(|| GRef::from_raw(waker.data()))
+}
+
 /// Takes one of gort's own wakers apart: the reference becomes the caller's. Any other waker goes
 /// to `foreign`.
 pub(crate) fn into_g(waker: Waker, foreign: impl FnOnce(Waker)) -> Option<GRef> {

@@ -2,12 +2,14 @@
 
 use std::future::poll_fn;
 use std::sync::Arc;
+use std::task::Context;
 use std::time::Duration;
 
 use super::{Instant, sleep_until};
 use crate::rt;
 use crate::sched::Sched;
 use crate::sched::paused::LAST;
+use crate::sched::wait::{WaitReason, note_wait};
 
 /// Stops the clock of the current runtime: from now on it moves by itself only when nothing else
 /// can happen. For tests; see [the module](super#the-test-clock). Nothing if it stands already.
@@ -106,7 +108,8 @@ pub async fn settle() {
 
 async fn settled(sched: &Sched, advance: bool) {
     let mut round = None;
-    poll_fn(|cx| sched.poll_settled(advance, &mut round, cx)).await;
+    let mut poll = |cx: &mut Context<'_>| sched.poll_settled(advance, &mut round, cx);
+    poll_fn(|cx| note_wait(poll(cx), cx, WaitReason::Settle)).await;
 }
 
 #[track_caller]

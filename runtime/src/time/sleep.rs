@@ -10,6 +10,7 @@ use crate::rt;
 use crate::sched::m;
 use crate::sched::preempt::poll_slice;
 use crate::sched::timers::{Closed, TimerId, Timers};
+use crate::sched::wait::{WaitReason, note_wait};
 
 /// Waits until `duration` from now. A duration of zero is ready at once. Blocks nothing.
 ///
@@ -101,6 +102,13 @@ impl Future for Sleep {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        note_wait(self.poll_unnamed(cx), cx, WaitReason::Sleep)
+    }
+}
+
+impl Sleep {
+    /// As `poll`; what is waited for besides has a name of its own.
+    pub(crate) fn poll_unnamed(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         ready!(poll_slice(cx));
         let armed = match self.state {
             State::New => self.arm(cx),

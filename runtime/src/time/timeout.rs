@@ -90,7 +90,7 @@ impl<F: Future> Future for Timeout<F> {
             *this.timer = Timer::Running(sleep(limit));
         }
         let Timer::Running(sleep) = this.timer else { unreachable!("just started") };
-        Pin::new(sleep).poll(cx).map(|()| Err(Elapsed(())))
+        sleep.poll_unnamed(cx).map(|()| Err(Elapsed(())))
     }
 }
 

@@ -28,6 +28,7 @@ use crate::rt;
 use crate::sched::Sched;
 use crate::sched::m;
 use crate::sched::timers::{Closed, TimerId, Timers};
+use crate::sched::wait::{WaitReason, note_wait};
 use crate::spawn::go_on;
 
 /// Runs `f` as a goroutine of its own, `duration` from now. Go: `time.AfterFunc`.
@@ -295,7 +296,7 @@ impl Future for Fired<'_> {
         drop(old);
         self.key = Some(key);
         assert!(armed.is_ok(), "a gort timer was awaited after its runtime had ended");
-        Poll::Pending
+        note_wait(Poll::Pending, cx, WaitReason::Sleep)
     }
 }
 

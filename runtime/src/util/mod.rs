@@ -7,6 +7,8 @@ pub(crate) mod fence;
 #[cfg(not(loom))]
 pub(crate) mod note;
 pub(crate) mod rng;
+#[cfg(not(loom))]
+pub(crate) mod soon;
 pub(crate) mod sync;
 pub(crate) mod word_lock;
 

@@ -29,6 +29,15 @@ pub(crate) struct Note {
 }
 
 impl Note {
+    /// Nobody sleeps, nobody has woken.
+    pub(crate) const fn new() -> Note {
+        Note {
+            word: AtomicU32::new(EMPTY),
+            #[cfg(not(target_os = "linux"))]
+            fallback: (std::sync::Mutex::new(()), std::sync::Condvar::new()),
+        }
+    }
+
     /// Blocks the calling thread until `wake`.
     pub(crate) fn sleep(&self) {
         self.sleep_until_woken(None);

@@ -9,6 +9,7 @@ use super::case::Case;
 pub use super::case::{RecvCase, SendCase};
 use super::race::{AsCase, Race};
 use crate::rt::block_on;
+use crate::sched::wait::{WaitReason, note_wait};
 
 /// A case whose type does not matter.
 #[derive(Clone, Copy)]
@@ -53,7 +54,7 @@ impl Selecting {
         cx: &mut Context<'_>,
     ) -> Poll<usize> {
         let polled = self.get_ref().0.poll(&cases, &mut [0; N], cx);
-        polled.map(|chosen| chosen.unwrap_or(N))
+        note_wait(polled, cx, WaitReason::Select).map(|chosen| chosen.unwrap_or(N))
     }
 
     /// Blocks until a case is chosen: its number, or `N` when the time is over.

@@ -15,6 +15,7 @@ use self::race::{AsCase, Race};
 use super::error::{RecvError, SendError, TrySelectError};
 use super::{Receiver, Sender};
 use crate::sched::preempt::poll_slice;
+use crate::sched::wait::{WaitReason, note_wait};
 
 /// Blocks until one of several channel operations is ready, does it, and runs its arm. For
 /// goroutines and plain threads; in async code use [`select_async!`](crate::select_async). Go:
@@ -228,6 +229,7 @@ impl<'a> Select<'a> {
         std::task::ready!(poll_slice(cx));
         self.order.resize(self.cases.len(), 0);
         let polled = self.race.poll(&self.cases, &mut self.order, cx);
+        let polled = note_wait(polled, cx, WaitReason::Select);
         polled.map(|chosen| chosen.expect("it waits for ever"))
     }
 }
