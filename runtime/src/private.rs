@@ -19,7 +19,7 @@
 //!
 //! In each case the runtime is dropped before the call returns, and also when the body panics.
 
-use crate::{Builder, JoinHandle, Runtime};
+use crate::{Builder, JoinHandle, Runtime, dump_on_sigquit};
 use std::future::Future;
 use std::panic::resume_unwind;
 use std::process::{self, Termination};
@@ -34,7 +34,9 @@ pub mod select {
 
 /// The runtime of `#[gort::main]`. Without one there is no program: says why, and exits.
 pub fn main_runtime(builder: Builder) -> Runtime {
-    builder.build().unwrap_or_else(|error| {
+    // Where there is no handler, SIGQUIT ends the process without a word.
+    let _ = dump_on_sigquit();
+    builder.deadlock_detection_by_default().build().unwrap_or_else(|error| {
         eprintln!("gort: cannot start the runtime: {error}");
         process::exit(1)
     })
@@ -43,7 +45,7 @@ pub fn main_runtime(builder: Builder) -> Runtime {
 /// The runtime of `#[gort::test]`. Without one the test fails.
 #[track_caller]
 pub fn test_runtime(builder: Builder) -> Runtime {
-    match builder.build() {
+    match builder.deadlock_detection_by_default().build() {
         Ok(runtime) => runtime,
         Err(error) => panic!("gort: cannot start the runtime: {error}"),
     }

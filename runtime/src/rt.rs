@@ -17,6 +17,7 @@ use crate::sched::Sched;
 use crate::sched::life::Config;
 use crate::sched::m;
 use crate::sched::ps::PROCS_MAX;
+use crate::sched::schedtrace::Debug;
 use crate::sched::stats::Metrics;
 use crate::spawn::{go_on, spawn_on};
 use crate::stack::SizeClass;
@@ -58,6 +59,7 @@ pub struct Builder {
     migrate: bool,
     chaos: Option<u64>,
     start_paused: bool,
+    deadlock: Option<bool>,
 }
 
 impl Builder {
@@ -135,12 +137,31 @@ impl Builder {
         self
     }
 
+    /// Whether the process ends when nobody in it can go on: `fatal error: all goroutines are asleep
+    /// - deadlock!`, a [dump](crate::dump) and exit code 2, as in Go. It is so by default under
+    /// `#[gort::main]` and `#[gort::test]`, and while [`Runtime::run`] waits; not elsewhere.
+    ///
+    /// There is no false alarm: it is not reported while there are timers, sockets, blocking calls,
+    /// or threads of the process that neither belong to gort nor wait in it, which may hold a
+    /// `Sender` or a `Waker`. Linux only.
+    pub fn deadlock_detection(mut self, yes: bool) -> Builder {
+        self.deadlock = Some(yes);
+        self
+    }
+
+    /// As `deadlock_detection`, where the user has not said anything.
+    #[cfg(feature = "macros")]
+    pub(crate) fn deadlock_detection_by_default(mut self) -> Builder {
+        self.deadlock.get_or_insert(true);
+        self
+    }
+
     /// Starts the runtime with its first worker; others are started when there is work for them.
     ///
     /// # Errors
     /// `InvalidInput` for a number of procs that is out of range, in [`Builder::procs`] or in
-    /// `GORT_PROCS`, for a stack size above 1 MiB, for a `GORT_CHAOS` that is not a number, and for
-    /// a thread name with a NUL in it; and whatever the system says when it
+    /// `GORT_PROCS`, for a stack size above 1 MiB, for a `GORT_CHAOS` that is not a number or a
+    /// `GORT_DEBUG` with one that is not, and for a thread name with a NUL in it; and whatever the system says when it
     /// refuses a thread or the poller's descriptors.
     pub fn build(self) -> io::Result<Runtime> {
         let procs = match self.procs {
@@ -163,6 +184,7 @@ impl Builder {
             return Err(invalid("Builder::max_threads: there must be at least one".into()));
         }
         let chaos = chaos_seed(self.chaos)?;
+        let debug = debug()?;
         let (migrate, start_paused) = (self.migrate, self.start_paused);
         let config = Config {
             procs,
@@ -173,6 +195,8 @@ impl Builder {
             migrate,
             chaos,
             start_paused,
+            deadlock: self.deadlock,
+            debug,
         };
         dump::install();
         let sched = Sched::start(config)?;
@@ -212,6 +236,11 @@ fn chaos_seed(built: Option<u64>) -> io::Result<Option<u64>> {
         eprintln!("gort: chaos mode, GORT_CHAOS={seed}");
     }
     Ok(seed)
+}
+
+fn debug() -> io::Result<Debug> {
+    let text = std::env::var("GORT_DEBUG").unwrap_or_default();
+    Debug::parse(&text).map_err(|part| invalid(format!("GORT_DEBUG: {part:?} is not a number")))
 }
 
 fn invalid(text: String) -> io::Error {
@@ -290,6 +319,7 @@ impl Runtime {
             Ok(stack) => stack,
             Err(error) => panic!("`Runtime::run`: no stack for the goroutine: {error}"),
         };
+        let _running = sched.running();
         let body = go_on(sched, Location::caller(), Some(stack), None, f);
         match self.block_on(body) {
             Ok(output) => output,

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::Dump;
 use crate::sched::Sched;
+use crate::sched::dead::note_helper;
 use crate::util::fatal;
 use crate::util::note::Note;
 
@@ -80,6 +81,7 @@ pub fn dump_on_sigquit() -> io::Result<()> {
     }
     install();
     std::thread::Builder::new().name("gort-sigquit".into()).spawn(|| {
+        note_helper();
         QUIT.sleep();
         fatal::die(format_args!("SIGQUIT: quit\n"))
     })?;

@@ -92,6 +92,8 @@ pub struct Goroutine {
     id: u64,
     name: Option<String>,
     waiting_ms: u32,
+    /// The M that ran it.
+    m: Option<u32>,
     is_caller: bool,
     common: Common,
 }
@@ -281,8 +283,8 @@ impl Groups {
         group.count += 1;
         if group.kept.len() < KEPT {
             let (name, waiting_ms) = (seen.name(), seen.waiting_ms);
-            let is_caller = seen.is_caller;
-            group.kept.push(Goroutine { id: seen.id(), name, waiting_ms, is_caller, common });
+            let (m, is_caller) = (seen.m, seen.is_caller);
+            group.kept.push(Goroutine { id: seen.id(), name, waiting_ms, m, is_caller, common });
         }
     }
 

@@ -4,6 +4,8 @@ use std::fmt;
 
 use super::symbols::{Symbols, trim};
 use super::{Dump, Frame, Goroutine, Group, State};
+use crate::sched::dump::SeenM;
+use crate::sched::schedtrace::Id as Nil;
 
 /// After so many of a large group there is only a number.
 const IDS: usize = 10;
@@ -115,8 +117,14 @@ impl Dump {
                 p.id, p.dispatches, p.queue
             )?;
         }
-        for m in &self.threads {
-            writeln!(f, "{m}")?;
+        for SeenM { id, p, idle, in_syscall, locked, .. } in &self.threads {
+            let g = self.goroutines().find(|g| g.m == Some(*id)).map(|g| g.id);
+            writeln!(
+                f,
+                "M{id}: p={} curg={} blocked={idle} syscall={in_syscall} locked={locked}",
+                Nil(*p),
+                Nil(g),
+            )?;
         }
         Ok(())
     }

@@ -139,7 +139,7 @@ impl<S: event::Source> Source<S> {
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<Readiness>> {
         ready!(poll_slice(cx));
-        self.desc.poll_ready(direction, cx)
+        note_wait(self.desc.poll_ready(direction, cx), cx, WaitReason::Io)
     }
 
     /// An attempt after `seen` has found nothing: wait for the next event.

@@ -4,7 +4,6 @@
 //! read the stack of a goroutine that waits it takes the body, as a wake would, looks, and parks
 //! it again, as an M would. So nothing else in the core knows of dumps.
 
-use std::fmt;
 use std::panic::Location;
 use std::sync::atomic::Ordering;
 
@@ -43,6 +42,8 @@ pub(crate) struct Seen<'a> {
     /// For how long it has been waiting, in milliseconds.
     pub(crate) waiting_ms: u32,
     pub(crate) is_locked: bool,
+    /// The M that runs it.
+    pub(crate) m: Option<u32>,
     /// Where it goes on, if it is a goroutine that waits.
     pub(crate) ctx: Option<&'a Ctx>,
 }
@@ -120,10 +121,12 @@ impl Sched {
         let _looking = Looking::new(self);
         let now = self.coarse_now();
         self.heap.try_for_each_live(|g| {
+            let m = ms.iter().find(|m| m.curg == g.as_raw().addr());
             let mut seen = Seen {
                 g,
                 sched: self,
-                state: running(&ms, g),
+                state: m.map_or(State::Runnable, SeenM::state),
+                m: m.map(|m| m.id),
                 is_caller: caller == Some(g),
                 waiting_ms: 0,
                 is_locked: false,
@@ -131,6 +134,7 @@ impl Sched {
             };
             let waits = g.status().look();
             if waits {
+                seen.m = None;
                 seen.state = State::Waiting(g.reason());
                 seen.waiting_ms = now.wrapping_sub(g.since()).cast_signed().max(0).cast_unsigned();
                 if seen.is_goroutine() {
@@ -165,23 +169,10 @@ impl M {
     }
 }
 
-impl fmt::Display for SeenM {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "M{}: p=", self.id)?;
-        match self.p {
-            Some(p) => write!(f, "{p}")?,
-            None => f.write_str("nil")?,
-        }
-        write!(f, " curg={}", if self.curg == 0 { "nil" } else { "running" })?;
-        write!(f, " blocked={} syscall={} locked={}", self.idle, self.in_syscall, self.locked)
-    }
-}
-
-fn running(ms: &[SeenM], g: GRef) -> State {
-    match ms.iter().find(|m| m.curg == g.as_raw().addr()) {
-        Some(m) if m.in_syscall => State::Syscall,
-        Some(_) => State::Running,
-        None => State::Runnable,
+impl SeenM {
+    /// What its G is doing.
+    fn state(&self) -> State {
+        if self.in_syscall { State::Syscall } else { State::Running }
     }
 }
 

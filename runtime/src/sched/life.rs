@@ -34,13 +34,14 @@ use super::outside::NewG;
 use super::paused::Clock;
 use super::ps::Ps;
 use super::runq::Global;
+use super::schedtrace::Debug;
 use super::sites::Sites;
 use super::stats::Counters;
 use super::status::Wake;
 use super::sysmon::Sysmon;
 use crate::stack::SizeClass;
 use crate::task::goroutine;
-use crate::util::{clock::NEVER, fence as asymmetric, soon};
+use crate::util::{clock::NEVER, fence as asymmetric, soon, thread_id};
 
 /// What a runtime is built with.
 #[derive(Debug, Clone)]
@@ -61,6 +62,10 @@ pub(crate) struct Config {
     pub(crate) chaos: Option<u64>,
     /// Whether its clock stands still from the beginning.
     pub(crate) start_paused: bool,
+    /// Whether a deadlock ends the process; None: while a `Runtime::run` waits.
+    pub(crate) deadlock: Option<bool>,
+    /// What `GORT_DEBUG` asks for.
+    pub(crate) debug: Debug,
 }
 
 /// One scheduler: the Ps, what they share, and who is idle. Go: schedt.
@@ -80,6 +85,8 @@ pub(crate) struct Sched {
     pub(super) outside: Counters,
     /// Dumps that are under way.
     pub(super) looks: AtomicUsize,
+    /// Calls of `Runtime::run` that are under way.
+    pub(super) runs: AtomicUsize,
     /// The names of those Gs that have one, by id.
     pub(super) names: Mutex<HashMap<u64, String>>,
     pub(crate) config: Config,
@@ -127,6 +134,7 @@ impl Sched {
             ids: AtomicU64::new(1),
             outside: Counters::default(),
             looks: AtomicUsize::new(0),
+            runs: AtomicUsize::new(0),
             names: Mutex::default(),
             config,
             ended: AtomicBool::new(false),
@@ -164,6 +172,8 @@ impl Sched {
         let body = move || {
             // Without a signal stack an overflow is a plain SIGSEGV.
             let _signal_stack = goroutine::init_thread();
+            // Relaxed: for who looks while the thread sleeps.
+            m.thread.store(thread_id(), Ordering::Relaxed);
             m.scoped(|| {
                 m.run();
                 m.drop_residents();
@@ -187,6 +197,11 @@ impl Sched {
     #[inline]
     pub(crate) fn is_closing(&self) -> bool {
         self.idle.counts().is_closing()
+    }
+
+    /// Whether it is over with everything here.
+    pub(super) fn has_ended(&self) -> bool {
+        self.ended.load(Ordering::SeqCst) // SeqCst: as in `drain_if_closed`
     }
 
     /// Ends the runtime; see the module. True if it has ended when this returns.

@@ -132,6 +132,8 @@ pub(crate) struct M {
     pub(super) resting: AtomicBool,
     /// This worker's thread blocks inside a poll and sleeps on its `sleeper`.
     pub(super) nested: AtomicU32,
+    /// Its thread (`util::thread_id`): of a worker from its start on, of others when they doze.
+    pub(super) thread: AtomicU32,
     /// Odd while the thread sleeps in `doze`.
     pub(super) dozes: AtomicU32,
     /// Wakers of others that the poller or the timers found.
@@ -220,6 +222,7 @@ impl M {
             residents_first: Cell::new(false),
             resting: AtomicBool::new(false),
             nested: AtomicU32::new(0),
+            thread: AtomicU32::new(0),
             dozes: AtomicU32::new(0),
             foreign: RefCell::default(),
             has_foreign: Cell::new(false),

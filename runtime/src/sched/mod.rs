@@ -15,7 +15,8 @@
 //! | `timers`, `paused` | the timer heaps; the test clock |
 //! | `sysmon` | the watchman |
 //! | `wait` | why a G waits |
-//! | `dump` | a look at everything |
+//! | `dump`, `schedtrace` | a look at everything |
+//! | `dead` | deadlocks |
 //! | `life` | start and end of a scheduler |
 //! | `outside` | threads that are not workers: spawn, `block_on` |
 //!
@@ -23,6 +24,8 @@
 
 #[cfg(not(loom))]
 pub(crate) mod blocking;
+#[cfg(not(loom))]
+pub(crate) mod dead;
 #[cfg(not(loom))]
 pub(crate) mod dump;
 #[cfg(not(loom))]
@@ -65,6 +68,8 @@ mod rest;
 mod runq;
 #[cfg(all(test, loom))]
 mod runq_model;
+#[cfg(not(loom))]
+pub(crate) mod schedtrace;
 #[cfg(not(loom))]
 mod schedule;
 #[cfg(not(loom))]

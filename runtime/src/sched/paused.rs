@@ -40,6 +40,7 @@ use super::idle::Lists;
 use super::m::M;
 use crate::util::clock::{self, NEVER};
 use crate::util::note::Note;
+use crate::util::thread_id;
 
 /// `Clock::frozen` while time runs.
 const RUNNING: u64 = NEVER;
@@ -268,7 +269,7 @@ impl Sched {
     /// seen any more, and dozed off before it is looked at. Hence the second look: who is found in
     /// the same doze twice has slept from the one look to the other, so between the two rounds all
     /// of them slept.
-    fn is_quiet(&self, lists: &Lists) -> Quiet {
+    pub(super) fn is_quiet(&self, lists: &Lists) -> Quiet {
         let counts = self.idle.counts();
         let busy = counts.spinning > 0 || self.is_looked_at();
         if busy || !self.all_idle(lists) || counts.is_closing() {
@@ -286,6 +287,12 @@ impl Sched {
         }
         let same = dozing.into_iter().all(|(m, doze)| m.dozing() == Ok(doze));
         if same { Quiet::Yes } else { Quiet::Unclear }
+    }
+
+    /// Whether somebody waits for quiet, and so will be woken when it is there.
+    pub(super) fn is_awaited(&self) -> bool {
+        let change = self.clock.lock();
+        !change.settling.waiters.is_empty() || !change.advanced.waiters.is_empty()
     }
 
     /// The time to go to when all is quiet.
@@ -391,6 +398,7 @@ impl M {
     /// Sleeps on this thread's note. What this M, and the Ms below it on the same thread, would do
     /// next depends on others until then.
     pub(super) fn doze(&self, sleeper: &Note) {
+        self.thread.store(thread_id(), Ordering::Relaxed); // Relaxed: published by the next line
         self.turn_over();
         fence(Ordering::SeqCst); // DozeFence: seen dozing, or the poller is broken; as SleepFence
         self.sched().watch_quiet();
@@ -408,6 +416,11 @@ impl M {
             }
             m = here.outer();
         }
+    }
+
+    /// Whether it is the M of a `block_on` that sleeps.
+    pub(super) fn is_outside_sleeping(&self, lists: &Lists) -> bool {
+        !lists.is_idle(self) && self.dozing().is_ok()
     }
 
     /// Which doze this M's thread is in, for other threads.

@@ -8,6 +8,7 @@
 //! * poll the network when nobody has for 10 ms, because every M is busy;
 //! * wake an M when work lies beside an idle P (a fence-less push can miss one,
 //!   see `README.md`), or when no M watches the network and the timers;
+//! * see whether anybody can go on at all (`dead.rs`); report (`schedtrace.rs`);
 //! * start threads for those that should not (`Sched::start_worker`), trim
 //!   stacks, forgive spawn sites.
 //!
@@ -23,15 +24,17 @@ use std::time::Duration;
 use crossbeam_utils::CachePadded;
 
 use super::Sched;
+use super::dead::Hope;
 use super::g::GRef;
 use super::idle::{SURPLUS, WANTED};
 use super::m::M;
 use super::p::P;
+use super::schedtrace::Schedtrace;
 use crate::spawn;
 use crate::stack::pool;
 use crate::task::waker;
-use crate::util::clock;
 use crate::util::note::Note;
+use crate::util::{clock, thread_id};
 
 /// A busy runtime is looked at this often; costs nothing measurable (at 100 us: 2-5 %).
 const PERIOD: Duration = Duration::from_millis(1);
@@ -61,6 +64,8 @@ pub(super) struct Sysmon {
     netpolled: AtomicU64,
     /// The coarse clock: milliseconds (`util::clock`), as of the last look.
     coarse: CachePadded<AtomicU32>,
+    /// The thread itself (`util::thread_id`).
+    pub(super) thread: AtomicU32,
     /// Ms that want a thread; None: this one has ended.
     unborn: Mutex<Option<Vec<&'static M>>>,
 }
@@ -93,6 +98,7 @@ impl Sysmon {
             asleep: AtomicBool::new(false),
             netpolled: AtomicU64::new(0),
             coarse: CachePadded::new(AtomicU32::new(coarse(clock::now()))),
+            thread: AtomicU32::new(0),
             unborn: Mutex::new(Some(Vec::new())),
         }
     }
@@ -158,11 +164,14 @@ impl Sched {
         let (mut idle_looks, mut still_looks) = (0u32, 0u32);
         let mut housekeeping = clock::now();
         let mut watched = Vec::new();
+        let mut trace = Schedtrace::new(housekeeping);
+        self.sysmon.thread.store(thread_id(), Ordering::Relaxed); // Relaxed: for itself
         while !self.idle.counts().is_closing() {
             self.sysmon.take_unborn().into_iter().for_each(|m| self.start_worker(m));
             self.help();
             let now = clock::now();
             self.sysmon.set_coarse(now);
+            self.schedtrace_if_due(&mut trace, now);
             if self.is_running() {
                 idle_looks = 0;
                 self.poll_if_overdue(now);
@@ -258,6 +267,10 @@ impl Sched {
     /// Sleeps until work begins. On the way the stacks that nobody has wanted lately give their
     /// memory back: each must be seen twice, a second apart.
     fn sleep_while_idle(&self) {
+        let hope = self.checkdead();
+        if self.config.debug.schedtrace.is_some() {
+            return; // Go: sysmon stays awake
+        }
         for _ in 0..2 {
             if !self.announce_sleep() {
                 return;
@@ -267,8 +280,12 @@ impl Sched {
             }
             while pool::scavenge(TRIM_MOST) > 0 {}
         }
-        if self.announce_sleep() {
-            self.sysmon.note.sleep();
+        if !self.announce_sleep() {
+            return;
+        }
+        match hope {
+            Hope::Own => self.sysmon.note.sleep(),
+            Hope::Elsewhere | Hope::None => drop(self.sysmon.note.sleep_for(TRIM_PERIOD)),
         }
     }
 

@@ -22,6 +22,20 @@ pub(crate) fn opaque() {
     unsafe { std::arch::asm!("", options(nostack, preserves_flags)) };
 }
 
+/// The calling thread's number as the system has it; 0 where that is not known.
+#[cfg(not(loom))]
+#[inline(never)]
+pub(crate) fn thread_id() -> u32 {
+    opaque();
+    thread_local!(static ID: std::cell::Cell<u32> = const { std::cell::Cell::new(0) });
+    #[cfg(target_os = "linux")]
+    if ID.get() == 0 {
+        // SAFETY: no preconditions.
+        ID.set(unsafe { libc::gettid() }.cast_unsigned());
+    }
+    ID.get()
+}
+
 /// Processors that this process may use, as the system says when first asked.
 #[cfg(not(loom))]
 pub(crate) fn processors() -> usize {
