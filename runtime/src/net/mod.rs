@@ -19,6 +19,10 @@
 //! wait for the same socket.
 //!
 //! Dropping a future cancels it; nothing that the kernel has taken or given is lost.
+//!
+//! Deadlines ([`TcpStream::set_deadline`] and the like) and closes ([`TcpListener::close`],
+//! [`TcpStream::close_now`]) follow Go's rules: they hold for all who use the socket, and for those
+//! who wait at that moment, too.
 
 mod accept;
 mod addr;
