@@ -137,9 +137,10 @@ impl Builder {
         self
     }
 
-    /// Whether the process ends when nobody in it can go on: `fatal error: all goroutines are asleep
-    /// - deadlock!`, a [dump](crate::dump) and exit code 2, as in Go. It is so by default under
-    /// `#[gort::main]` and `#[gort::test]`, and while [`Runtime::run`] waits; not elsewhere.
+    /// Whether the process ends when nobody in it can go on:
+    /// `fatal error: all goroutines are asleep - deadlock!`, a [dump](crate::dump) and exit code 2, as
+    /// in Go. It is so by default under `#[gort::main]` and `#[gort::test]`, and while
+    /// [`Runtime::run`] waits; not elsewhere.
     ///
     /// There is no false alarm: it is not reported while there are timers, sockets, blocking calls,
     /// or threads of the process that neither belong to gort nor wait in it, which may hold a
