@@ -64,6 +64,8 @@ var workloads = map[string]func(setup){
 	"chan_pp":                 perOp(500_000, chanPingPong),
 	"chan_1to1":               perOp(2_000_000, chanOneToOne),
 	"chan_4to4":               perOp(2_000_000, chanFourToFour),
+	"udp_pp":                  perOp(100_000, udpEcho(1)),
+	"udp_echo":                perOp(200_000, udpEcho(20)),
 	"select2":                 perOp(300_000, select2),
 	"select8":                 perOp(300_000, select8),
 	"select64":                perOp(300_000, select64),

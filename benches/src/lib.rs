@@ -24,6 +24,7 @@ pub mod report;
 pub mod rt;
 pub mod runner;
 pub mod slot;
+pub mod udp;
 pub mod work;
 pub mod workload;
 

@@ -8,6 +8,7 @@ use std::future::Future;
 
 use crate::chan::Channels;
 use crate::measure::{Stopwatch, peak_resident_bytes};
+use crate::udp::Datagrams;
 use crate::{Report, Rt};
 
 pub mod chan;
@@ -24,6 +25,7 @@ pub mod spawn;
 pub mod stall;
 pub mod switch;
 pub mod timers;
+pub mod udp;
 
 use stall::Hog;
 
@@ -47,7 +49,7 @@ impl Setup {
 pub type Workload = fn(&Setup) -> Report;
 
 /// All workloads on runtime `R` under their names.
-pub fn all<R: Channels>() -> Vec<(&'static str, Workload)> {
+pub fn all<R: Channels + Datagrams>() -> Vec<(&'static str, Workload)> {
     vec![
         ("spawn_join", |s| per_op::<R, _>(s, 1_000_000, spawn::spawn_join::<R>)),
         ("skynet", spawn::skynet::<R>),
@@ -81,11 +83,13 @@ pub fn all<R: Channels>() -> Vec<(&'static str, Workload)> {
         ("chan_pp", |s| per_op::<R, _>(s, 500_000, chan::ping_pong::<R>)),
         ("chan_1to1", |s| per_op::<R, _>(s, 2_000_000, chan::one_to_one::<R>)),
         ("chan_4to4", |s| per_op::<R, _>(s, 2_000_000, chan::four_to_four::<R>)),
+        ("udp_pp", |s| per_op::<R, _>(s, 100_000, udp::echo::<R, 1>)),
+        ("udp_echo", |s| per_op::<R, _>(s, 200_000, udp::echo::<R, 20>)),
     ]
 }
 
 /// The workload called `name`.
-pub fn find<R: Channels>(name: &str) -> Option<Workload> {
+pub fn find<R: Channels + Datagrams>(name: &str) -> Option<Workload> {
     let found = all::<R>().into_iter().find(|(n, _)| *n == name);
     found.map(|(_, workload)| workload)
 }

@@ -6,16 +6,17 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::site::site;
 use super::stall::{self, Hog};
-use super::{Setup, Workload, chan, mutex};
+use super::{Setup, Workload, chan, mutex, udp};
 use crate::chan::BlockingChannels;
 use crate::measure::{Stopwatch, memory_bytes, page_table_bytes, peak_resident_bytes};
+use crate::udp::BlockingDatagrams;
 use crate::{Co, Report};
 
 /// Goroutines that exist at once in [`spawn_join`].
 const BATCH: u64 = 1000;
 
 /// All workloads on coroutines `C` under their names.
-pub fn all<C: BlockingChannels>() -> Vec<(&'static str, Workload)> {
+pub fn all<C: BlockingChannels + BlockingDatagrams>() -> Vec<(&'static str, Workload)> {
     vec![
         ("go_spawn_join", |s| per_op::<C>(s, s.scaled(1_000_000), spawn_join::<C>)),
         ("go_skynet", skynet::<C>),
@@ -32,11 +33,13 @@ pub fn all<C: BlockingChannels>() -> Vec<(&'static str, Workload)> {
         ("go_chan_pp", |s| per_op::<C>(s, s.scaled(500_000), chan::blocking_ping_pong::<C>)),
         ("go_chan_1to1", |s| per_op::<C>(s, s.scaled(2_000_000), chan::blocking_one_to_one::<C>)),
         ("go_chan_4to4", |s| per_op::<C>(s, s.scaled(2_000_000), chan::blocking_four_to_four::<C>)),
+        ("go_udp_pp", |s| per_op::<C>(s, s.scaled(100_000), udp::echo_blocking::<C, 1>)),
+        ("go_udp_echo", |s| per_op::<C>(s, s.scaled(200_000), udp::echo_blocking::<C, 20>)),
     ]
 }
 
 /// The workload called `name`.
-pub fn find<C: BlockingChannels>(name: &str) -> Option<Workload> {
+pub fn find<C: BlockingChannels + BlockingDatagrams>(name: &str) -> Option<Workload> {
     let found = all::<C>().into_iter().find(|(n, _)| *n == name);
     found.map(|(_, workload)| workload)
 }
