@@ -27,7 +27,8 @@ async fn main() -> io::Result<()> {
     println!("listening at {}; Ctrl-C ends it", listener.local_addr()?);
     let (stop, mut connections) = (CancelToken::new(), JoinSet::new());
     let mut asked = Box::pin(select(Box::pin(interrupt.recv()), Box::pin(terminate.recv())));
-    while let Either::Left((connection, _)) = select(Box::pin(listener.accept()), &mut asked).await {
+    while let Either::Left((connection, _)) = select(Box::pin(listener.accept()), &mut asked).await
+    {
         let (stream, _peer) = connection?;
         connections.spawn(serve(stream, stop.clone()));
         while connections.try_join_next().is_some() {} // those that have ended

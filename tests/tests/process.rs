@@ -267,7 +267,7 @@ fn a_runtime_ends_before_its_children() {
 fn concurrent_exec() {
     async fn one(i: usize) -> ExitStatus {
         let mut child = sh("read line; exit 5").spawn().unwrap();
-        if i % 2 == 0 {
+        if i.is_multiple_of(2) {
             let stdin = child.stdin.take();
             gort::yield_now().await;
             child.start_kill().unwrap();
