@@ -160,6 +160,20 @@ fn the_default_effect() {
     raise(SignalKind::terminate());
 }
 
+/// Who listens for SIGQUIT gets no dump.
+#[test]
+fn quit() {
+    in_child("quit", || {
+        gort::dump_on_sigquit().unwrap();
+        let rt = runtime(2);
+        let mut listener = rt.block_on(async { signal(SignalKind::quit()) }).unwrap();
+        for _ in 0..3 {
+            raise(SignalKind::quit());
+            assert_eq!(rt.block_on(listener.recv()), Some(()));
+        }
+    });
+}
+
 /// `ctrl_c` listens from its first poll, and can be waited for again.
 #[test]
 fn ctrl_c_again_and_again() {

@@ -64,12 +64,22 @@ fn print_all() -> fatal::End {
 /// Where the thread that prints sleeps.
 static QUIT: Note = Note::new();
 
+/// The program listens for SIGQUIT itself, from now on. (Its handler would call ours, too.)
+#[cfg(feature = "signal")]
+pub(crate) fn leave_sigquit() {
+    LISTENED.store(true, Ordering::Relaxed); // Relaxed: before the listener is installed
+}
+
+/// See `leave_sigquit`.
+static LISTENED: AtomicBool = AtomicBool::new(false);
+
 /// From now on SIGQUIT (`kill -QUIT`, or Ctrl-\ in a terminal) prints a dump of all runtimes of the
 /// process to stderr and ends it with exit code 2, as in Go. `#[gort::main]` calls this. The second
 /// call does nothing.
 ///
 /// It takes a thread of its own, which sleeps until the signal comes: the dump comes also when all
-/// others are stuck. A process that ignores the signal, or handles it itself, is left as it is.
+/// others are stuck. A process that ignores the signal, or handles it itself
+/// (also later, by a listener of gort's `signal`), is left as it is.
 ///
 /// # Errors
 /// What the system says when it gives no thread.
@@ -98,7 +108,10 @@ fn is_default(signal: i32) -> bool {
 
 /// Wakes the thread: a swap and a system call, which is all that a handler may do.
 extern "C" fn on_signal(_: i32) {
-    QUIT.wake();
+    // Relaxed: see `leave_sigquit`.
+    if !LISTENED.load(Ordering::Relaxed) {
+        QUIT.wake();
+    }
 }
 
 fn set_handler(signal: i32) -> io::Result<()> {

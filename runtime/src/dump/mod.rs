@@ -39,6 +39,8 @@ pub use death::dump_on_sigquit;
 pub use symbols::Frame;
 
 pub(crate) use death::install;
+#[cfg(feature = "signal")]
+pub(crate) use death::leave_sigquit;
 
 use crate::coro;
 use crate::sched::Sched;

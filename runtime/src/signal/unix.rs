@@ -11,6 +11,7 @@ use signal_hook::SigId;
 use signal_hook::consts::FORBIDDEN;
 use signal_hook::low_level;
 
+use crate::dump::leave_sigquit;
 use crate::net::{AsyncFd, Direction};
 
 /// Which signal.
@@ -70,7 +71,8 @@ impl From<SignalKind> for i32 {
 /// Listens for a signal, from now on.
 ///
 /// The first listener takes its default effect from the signal for the rest of the process, also
-/// when no listener is left; handlers that were installed before are called as well. The listener
+/// when no listener is left; handlers that were installed before are called as well, but for
+/// [`dump_on_sigquit`](crate::dump_on_sigquit), which gives way. The listener
 /// belongs to the netpoller of the [current](crate::Handle::current) runtime.
 ///
 /// # Errors
@@ -95,6 +97,9 @@ pub fn signal(kind: SignalKind) -> io::Result<Signal> {
     if FORBIDDEN.contains(&kind.0) || kind.0 == libc::SIGBUS {
         let text = format!("signal {} cannot be listened for", kind.0);
         return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
+    }
+    if kind == SignalKind::quit() {
+        leave_sigquit();
     }
     let (pipe, bell) = io::pipe()?;
     rustix::io::ioctl_fionbio(&pipe, true)?;
