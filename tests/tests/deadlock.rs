@@ -196,6 +196,17 @@ fn sigquit_beside_hogs() {
     assert!(stderr.contains(" [running]:\n\tgoroutine running on other thread"), "{stderr}");
 }
 
+/// The report of an overflow is followed by the others.
+#[test]
+fn overflow() {
+    let Ended { code, stderr, .. } = start("Overflow", &[]).end();
+    assert_eq!(code, Some(2), "{stderr}");
+    let (report, dump) = stderr.split_once("\n\n").expect(&stderr);
+    assert!(report.starts_with("fatal error: goroutine 1 stack overflow (stack_size"), "{stderr}");
+    assert!(dump.contains("goroutine 1 [running]:\n"), "{stderr}");
+    assert!(dump.contains("]: receiver\n"), "{stderr}");
+}
+
 /// `GORT_DEBUG=schedtrace=5`: lines that Go's tools read.
 #[test]
 fn schedtrace() {

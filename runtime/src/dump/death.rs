@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use super::Dump;
 use crate::sched::Sched;
 use crate::sched::dead::note_helper;
+use crate::stack::fault;
 use crate::util::fatal;
 use crate::util::note::Note;
 
@@ -63,6 +64,10 @@ fn print_all() -> fatal::End {
 
 /// Where the thread that prints sleeps.
 static QUIT: Note = Note::new();
+/// A stack has overflowed, and the handler of that has said so already.
+static OVERFLOWED: AtomicBool = AtomicBool::new(false);
+/// A thread that has overflowed in the middle of `malloc` leaves that locked: then there is no dump.
+const PATIENCE_SECONDS: u32 = 10;
 
 /// The program listens for SIGQUIT itself, from now on. (Its handler would call ours, too.)
 #[cfg(feature = "signal")]
@@ -76,6 +81,8 @@ static LISTENED: AtomicBool = AtomicBool::new(false);
 /// From now on SIGQUIT (`kill -QUIT`, or Ctrl-\ in a terminal) prints a dump of all runtimes of the
 /// process to stderr and ends it with exit code 2, as in Go. `#[gort::main]` calls this. The second
 /// call does nothing.
+///
+/// The report of a stack overflow is then followed by a dump, too.
 ///
 /// It takes a thread of its own, which sleeps until the signal comes: the dump comes also when all
 /// others are stuck. A process that ignores the signal, or handles it itself
@@ -93,9 +100,20 @@ pub fn dump_on_sigquit() -> io::Result<()> {
     std::thread::Builder::new().name("gort-sigquit".into()).spawn(|| {
         note_helper();
         QUIT.sleep();
-        fatal::die(format_args!("SIGQUIT: quit\n"))
+        // Acquire: pairs with the Release in `on_overflow`.
+        let lead = if OVERFLOWED.load(Ordering::Acquire) { "" } else { "SIGQUIT: quit\n" };
+        fatal::die(format_args!("{lead}"))
     })?;
+    fault::set_aftermath(on_overflow);
     set_handler(libc::SIGQUIT)
+}
+
+/// In the handler of a fault: has the thread print, and leaves it the time to.
+fn on_overflow() {
+    OVERFLOWED.store(true, Ordering::Release); // Release: before the wake
+    QUIT.wake();
+    // SAFETY: no preconditions.
+    unsafe { libc::sleep(PATIENCE_SECONDS) };
 }
 
 fn is_default(signal: i32) -> bool {

@@ -34,6 +34,7 @@ const EXIT_CODE: i32 = 2;
 const SIGNALS: [i32; 2] = [libc::SIGSEGV, libc::SIGBUS];
 
 static DESCRIBE: OnceLock<Describe> = OnceLock::new();
+static AFTERMATH: OnceLock<fn()> = OnceLock::new();
 /// The handlers that were there before, in the order of `SIGNALS`.
 static PREVIOUS: [OnceLock<libc::sigaction>; SIGNALS.len()] =
     [const { OnceLock::new() }; SIGNALS.len()];
@@ -57,6 +58,11 @@ pub(crate) fn install(describe: Describe) -> io::Result<()> {
     }
     *installed = true;
     Ok(())
+}
+
+/// Has `f` called after the message, in the signal handler. The first one counts.
+pub(crate) fn set_aftermath(f: fn()) {
+    AFTERMATH.get_or_init(|| f);
 }
 
 fn our_action() -> libc::sigaction {
@@ -133,6 +139,9 @@ fn die(slot: Slot) -> ! {
         None => drop(writer.text("fatal error: stack overflow\n")),
     }
     writer.flush();
+    if let Some(aftermath) = AFTERMATH.get() {
+        aftermath();
+    }
     // SAFETY: ends the process at once; no destructor or exit handler may run on a cut-off stack.
     unsafe { libc::_exit(EXIT_CODE) }
 }

@@ -42,6 +42,7 @@ const PROGRAMS: &[(&str, fn())] = &[
     ("MainGoroutineID", main_goroutine_id),
     ("Parked", parked),
     ("Hogs", hogs),
+    ("Overflow", overflow),
 ];
 
 fn main() {
@@ -269,4 +270,17 @@ fn hogs() {
     loop {
         std::hint::spin_loop();
     }
+}
+
+#[gort::main]
+fn overflow() {
+    #[inline(never)]
+    fn deeper(n: u64) -> u64 {
+        let frame = std::hint::black_box([n; 64]);
+        if n == u64::MAX { 0 } else { deeper(n + 1) + frame[(n % 64) as usize] }
+    }
+    let (_tx, rx) = chan::bounded::<u32>(0);
+    drop(gort::task::Builder::new().name("receiver").go(move || rx.recv().wait()));
+    gort::yield_now().wait();
+    std::hint::black_box(deeper(0));
 }
