@@ -65,7 +65,7 @@
 //! | `spawn` | the other end of both |
 //! | `chan` | values behind a lock; lists through pinned futures |
 //! | `scope` | the lifetime of what a scoped goroutine borrows |
-//! | `compat::hyper` | reads into memory that nobody has written yet |
+//! | `compat::hyper`, `net::hyper_io` | reads into memory that nobody has written yet |
 //! | `process` | `pre_exec`, passed on to std |
 //! | `coro` | the stacks of coroutines, and what is sent between them |
 //! | `dump` | frames of stacks that stand still; a signal handler |

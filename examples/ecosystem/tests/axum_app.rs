@@ -266,6 +266,29 @@ fn a_listener_of_ones_own() {
     });
 }
 
+#[cfg(unix)]
+#[test]
+fn over_a_unix_socket() {
+    use gort::net::{UnixListener, UnixStream};
+
+    let path = std::env::temp_dir().join(format!("gort-axum-{}", std::process::id()));
+    for_procs(|rt| {
+        let listener = rt.block_on(async { UnixListener::bind(&path) }).unwrap();
+        listener.set_unlink_on_close(true);
+        let server = rt.spawn(serve(listener, axum_app::app()).into_future());
+        rt.block_on(async {
+            let mut stream = UnixStream::connect(&path).await.unwrap();
+            let request = b"GET /hello/unix HTTP/1.1\r\nhost: me\r\nconnection: close\r\n\r\n";
+            stream.write_all(request).await.unwrap();
+            let mut answer = String::new();
+            stream.read_to_string(&mut answer).await.unwrap();
+            assert!(answer.ends_with("\r\n\r\nHello, unix!"), "{answer}");
+        });
+        server.abort();
+        assert!(rt.block_on(server).unwrap_err().is_cancelled());
+    });
+}
+
 /// One request is being answered and one connection is idle when the end comes: the one is
 /// answered to the end, the other is closed, and nobody gets in any more.
 #[test]

@@ -50,6 +50,8 @@ use tower_layer::Layer;
 use tower_service::Service;
 
 use super::hyper::{GortExecutor, GortTimer};
+#[cfg(unix)]
+use crate::net::unix;
 use crate::net::{TcpListener, TcpStream};
 use crate::sync::{CancelToken, WaitGroup};
 use crate::time::sleep;
@@ -115,28 +117,38 @@ pub trait Listener: Send + 'static {
     fn local_addr(&self) -> io::Result<Self::Addr>;
 }
 
-/// Goes on after an error: at once if it is that of one connection, else after a second. A lack of
-/// descriptors or memory is waited for by [`TcpListener::accept`] itself.
-impl Listener for TcpListener {
-    type Io = TcpStream;
-    type Addr = SocketAddr;
+/// gort's listeners go on after an error: at once if it is that of one connection, else after a
+/// second. A lack of descriptors or memory is waited for by `accept` itself.
+macro_rules! listener {
+    ($listener:ty, $stream:ty, $addr:ty) => {
+        impl Listener for $listener {
+            type Io = $stream;
+            type Addr = $addr;
 
-    async fn accept(&mut self) -> (TcpStream, SocketAddr) {
-        use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
-        loop {
-            match TcpListener::accept(self).await {
-                Ok(accepted) => return accepted,
-                Err(error) => match error.kind() {
-                    ConnectionAborted | ConnectionRefused | ConnectionReset => {}
-                    _ => sleep(AFTER_ERROR).await,
-                },
+            async fn accept(&mut self) -> ($stream, $addr) {
+                loop {
+                    match <$listener>::accept(self).await {
+                        Ok(accepted) => return accepted,
+                        Err(error) if is_of_connection(&error) => {}
+                        Err(_) => sleep(AFTER_ERROR).await,
+                    }
+                }
+            }
+
+            fn local_addr(&self) -> io::Result<$addr> {
+                <$listener>::local_addr(self)
             }
         }
-    }
+    };
+}
 
-    fn local_addr(&self) -> io::Result<SocketAddr> {
-        TcpListener::local_addr(self)
-    }
+listener!(TcpListener, TcpStream, SocketAddr);
+#[cfg(unix)]
+listener!(unix::UnixListener, unix::UnixStream, unix::SocketAddr);
+
+fn is_of_connection(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
+    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
 }
 
 /// A server that has not begun yet. See [`serve`].

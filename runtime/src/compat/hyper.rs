@@ -1,6 +1,6 @@
 //! [hyper] 1 on gort: what its `rt` module asks for.
 //!
-//! gort's streams are hyper's `Read` and `Write` themselves; [`GortIo`] makes them of anything else
+//! [`TcpStream`](crate::net::TcpStream) and `UnixStream` are hyper's `Read` and `Write` themselves; [`GortIo`] makes them of anything else
 //! that has the traits of `futures`, such as a TLS stream.
 //!
 //! A hyper connection is a future. Spawn it as a task, or [`.wait()`](crate::Wait) for it in a
@@ -40,8 +40,7 @@
 //! }
 //! ```
 
-use std::io::{self, IoSlice};
-use std::mem::MaybeUninit;
+use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
@@ -49,7 +48,6 @@ use std::time::{Duration, Instant};
 use ::hyper::rt::{Executor, Read, ReadBufCursor, Sleep, Timer, Write};
 use futures::{AsyncRead, AsyncWrite};
 
-use crate::net::TcpStream;
 use crate::time;
 
 /// Runs hyper's futures as tasks, by [`spawn`](crate::spawn): HTTP/2 has one per stream.
@@ -111,51 +109,6 @@ impl Timer for GortTimer {
 }
 
 impl Sleep for time::Sleep {}
-
-impl Read for TcpStream {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        mut buf: ReadBufCursor<'_>,
-    ) -> Poll<io::Result<()>> {
-        // SAFETY: `poll_read_uninit` only writes what it has read there.
-        let room: &mut [MaybeUninit<u8>] = unsafe { buf.as_mut() };
-        let n = ready!(self.poll_read_uninit(cx, room))?;
-        // SAFETY: it has written that many bytes.
-        unsafe { buf.advance(n) };
-        Poll::Ready(Ok(()))
-    }
-}
-
-impl Write for TcpStream {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        AsyncWrite::poll_write(self, cx, buf)
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        AsyncWrite::poll_flush(self, cx)
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.poll_close(cx)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        true
-    }
-
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        AsyncWrite::poll_write_vectored(self, cx, bufs)
-    }
-}
 
 /// Gives a stream with the traits of `futures` those of hyper.
 ///

@@ -31,7 +31,7 @@ pub(super) trait Stream {
 
 /// The room to tell `poll_transfer`: none, if nothing is asked for; so little that no read is a short
 /// one, if that says nothing.
-fn room_to_read<S: Stream>(len: usize) -> usize {
+pub(super) fn room_to_read<S: Stream>(len: usize) -> usize {
     if S::SHORT_IS_EMPTY { len } else { len.min(1) }
 }
 

@@ -33,6 +33,9 @@ mod close;
 mod deadline;
 #[cfg(unix)]
 mod fd;
+#[cfg(feature = "hyper")]
+#[allow(unsafe_code)] // see the ledger in lib.rs
+mod hyper_io;
 mod io_traits;
 mod listener;
 mod options;

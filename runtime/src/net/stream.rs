@@ -2,11 +2,7 @@
 
 use std::future::poll_fn;
 use std::io::{self, Read, Write};
-#[cfg(feature = "hyper")]
-use std::mem::MaybeUninit;
 use std::net::{Shutdown, SocketAddr};
-#[cfg(feature = "hyper")]
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use gort_netpoll::Direction;
@@ -129,18 +125,6 @@ impl TcpStream {
     /// `WouldBlock` if there is no room; otherwise as a write.
     pub fn try_write(&self, buf: &[u8]) -> io::Result<usize> {
         self.source.try_io(Direction::Write, |mut io| io.write(buf))
-    }
-
-    /// As `poll_read`, into memory that nobody has written yet. It writes what it returns as read,
-    /// at the front of `buf`, and nothing else.
-    #[cfg(feature = "hyper")]
-    pub(crate) fn poll_read_uninit(
-        &self,
-        cx: &mut Context<'_>,
-        buf: &mut [MaybeUninit<u8>],
-    ) -> Poll<io::Result<usize>> {
-        let room = buf.len();
-        self.source.poll_transfer(Direction::Read, cx, room, |io| SockRef::from(io).recv(buf))
     }
 
     /// Ends one direction, or both, at once. `Write` tells the peer that no more will come.
@@ -367,4 +351,6 @@ impl Stream for TcpStream {
 
 reads!(TcpStream);
 writes!(TcpStream);
+#[cfg(feature = "hyper")]
+super::hyper_io::stream!(TcpStream);
 has_fd!(TcpStream);

@@ -163,6 +163,8 @@ impl Halves for UnixStream {}
 
 reads!(UnixStream);
 writes!(UnixStream);
+#[cfg(feature = "hyper")]
+crate::net::hyper_io::stream!(UnixStream);
 reads!(OwnedReadHalf<UnixStream>);
 writes!(OwnedWriteHalf<UnixStream>);
 has_fd!(UnixStream);
