@@ -1,7 +1,7 @@
 // The Go twins of the workloads in src/workload: the same sizes, the same result lines.
 //
 //	bench_go WORKLOAD PROCS [SCALE]
-//	bench_go echo PROCS
+//	bench_go echo|http1|http2|nap PROCS
 package main
 
 import (
@@ -73,6 +73,9 @@ var workloads = map[string]func(setup){
 	"select_ready8":           perOp(300_000, selectReady8),
 	"select_ready64":          perOp(300_000, selectReady64),
 	"echo":                    echo,
+	"http1":                   hello,
+	"http2":                   hello,
+	"nap":                     hello,
 }
 
 func main() {

@@ -12,6 +12,7 @@
 //! - [`chan`]: the channels of each;
 //! - [`workload`]: what is measured;
 //! - [`echo`]: the TCP echo servers and the load generator;
+//! - [`http`]: servers of hyper and axum, and what asks them;
 //! - [`runner`]: the program `peers`, which runs all cells interleaved in fresh processes and prints one table.
 //!
 //! `README.md` says how to run them and what each row means.
@@ -19,6 +20,7 @@
 pub mod chan;
 pub mod co;
 pub mod echo;
+pub mod http;
 pub mod measure;
 pub mod report;
 pub mod rt;

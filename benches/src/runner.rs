@@ -54,7 +54,7 @@ fn run(options: &Options) -> Result<usize, String> {
     let page = table::page(&results, &cells, &machine::describe(&programs, options));
     println!("{page}");
     if options.write {
-        table::write(&page)?;
+        table::write(&page, &options.only)?;
     }
     Ok(failures)
 }

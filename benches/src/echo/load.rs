@@ -1,6 +1,7 @@
 //! The load generator: a closed loop on one thread.
 //!
-//! Each connection sends a message, waits for all of the answer, notes how long that took and sends the next. The server's
+//! Each connection sends a message, waits for all of the answer, notes how long that took and sends the next. What is sent is
+//! echoed, or it is a request of HTTP/1, whose answers all have the length of the first one. The server's
 //! CPU time is read from `/proc` before and after, so that the generator's own cost is not in it; requests per second do hold
 //! it, on a machine where both share the processors.
 
@@ -25,8 +26,8 @@ pub struct Load {
     pub address: SocketAddr,
     /// Connections at once.
     pub connections: usize,
-    /// Bytes per message.
-    pub bytes: usize,
+    /// Bytes per message; none: a request of HTTP/1.
+    pub bytes: Option<usize>,
     /// How long to measure, without the warm-up.
     pub duration: Duration,
     /// The server's process.
@@ -57,11 +58,30 @@ pub fn run(load: &Load) -> io::Result<Report> {
         .with("p99.9_us", quantile_us(0.999)))
 }
 
+const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n";
+
+/// Bytes of an answer to `REQUEST`: the head with its `content-length`, and the body.
+fn answer_length(address: SocketAddr) -> io::Result<usize> {
+    let mut stream = std::net::TcpStream::connect(address)?;
+    stream.write_all(REQUEST)?;
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        let mut byte = [0];
+        stream.read_exact(&mut byte)?;
+        head.extend(byte);
+    }
+    let text = String::from_utf8_lossy(&head).to_ascii_lowercase();
+    let length = text.lines().find_map(|line| line.strip_prefix("content-length: "));
+    let length: Option<usize> = length.and_then(|length| length.parse().ok());
+    Ok(head.len() + length.ok_or(io::ErrorKind::InvalidData)?)
+}
+
 struct Generator {
     poll: Poll,
     events: Events,
     connections: Vec<Connection>,
     message: Vec<u8>,
+    /// Holds an answer.
     buffer: Vec<u8>,
     latencies: Histogram,
 }
@@ -75,6 +95,10 @@ struct Connection {
 
 impl Generator {
     fn connect(load: &Load) -> io::Result<Self> {
+        let (message, answer) = match load.bytes {
+            Some(bytes) => ((0..bytes).map(|i| i as u8).collect(), bytes),
+            None => (REQUEST.to_vec(), answer_length(load.address)?),
+        };
         let poll = Poll::new()?;
         let mut connections = Vec::with_capacity(load.connections);
         for i in 0..load.connections {
@@ -91,8 +115,8 @@ impl Generator {
             poll,
             events: Events::with_capacity(1024),
             connections,
-            message: (0..load.bytes).map(|i| i as u8).collect(),
-            buffer: vec![0; load.bytes],
+            message,
+            buffer: vec![0; answer],
             latencies: Histogram::default(),
         })
     }
@@ -119,9 +143,9 @@ impl Connection {
         latencies: &mut Histogram,
     ) -> io::Result<()> {
         if self.sent > 0 {
-            self.receive(message.len(), buffer)?;
+            self.receive(buffer)?;
         }
-        if self.received == message.len() {
+        if self.received == buffer.len() {
             let now = Instant::now();
             latencies.add(now - self.since);
             (self.sent, self.received, self.since) = (0, 0, now);
@@ -139,8 +163,8 @@ impl Connection {
         Ok(())
     }
 
-    fn receive(&mut self, length: usize, buffer: &mut [u8]) -> io::Result<()> {
-        while self.received < length {
+    fn receive(&mut self, buffer: &mut [u8]) -> io::Result<()> {
+        while self.received < buffer.len() {
             match ready(self.stream.read(&mut buffer[self.received..]))? {
                 Some(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
                 Some(n) => self.received += n,

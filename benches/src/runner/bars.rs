@@ -180,6 +180,22 @@ const ECHO_ROWS: &[Row] = &[
     row("", "p99.9_us", &[], &[]),
 ];
 
+/// The rows of hyper and axum. What the sleeping handler costs the others is a matter of tens of milliseconds.
+#[rustfmt::skip]
+const HTTP_ROWS: &[Row] = &[
+    row("http_64", "req_per_s", HTTP_RATE, HTTP_RATE),
+    row("http_64", "cpu_us", &[OfBestPeer(1.0)], &[OfBestPeer(1.0)]),
+    row("http_64", "p50_us", &[], &[]),
+    row("http_64", "p99_us", &[Of("tokio", 1.0)], &[Of("tokio", 1.0)]),
+    row("http2_1000", "req_per_s", HTTP_RATE, HTTP_RATE),
+    row("http2_1000", "cpu_us", &[OfBestPeer(1.0)], &[OfBestPeer(1.0)]),
+    row("http2_1000", "p50_us", &[], &[]),
+    row("http2_1000", "p99_us", &[Of("tokio", 1.0)], &[Of("tokio", 1.0)]),
+    row("http_nap", "p50_us", &[], &[]),
+    row("http_nap", "p99_us", &[AtMost(30_000.0)], &[AtMost(30_000.0)]),
+];
+
+const HTTP_RATE: &[Bar] = &[AtLeastOfBestPeer(1.0)];
 const SELECT: &[Bar] = &[OfBestPeer(1.0)];
 const ECHO_CPU: &[Bar] = &[OfBestPeer(1.0), GoroutinesOfTasks(1.05), GoroutinesOfBestPeer(1.0)];
 const ECHO_RATE: &[Bar] = &[AtLeastOfBestPeer(0.95), GoroutinesAtLeastOfTasks(0.95)];
@@ -190,5 +206,5 @@ pub fn rows() -> Vec<Row> {
     let echo = names
         .into_iter()
         .flat_map(|name| ECHO_ROWS.iter().map(move |row| Row { workload: name, ..*row }));
-    ROWS.iter().copied().chain(echo).collect()
+    ROWS.iter().copied().chain(echo).chain(HTTP_ROWS.iter().copied()).collect()
 }

@@ -10,6 +10,10 @@ use crate::{Co, Rt};
 /// Connections and bytes per message of the echo cells.
 const ECHO: [(usize, usize); 4] = [(50, 64), (50, 4096), (1000, 64), (1000, 4096)];
 
+/// The HTTP cells, their servers and how many connections or streams ask.
+const HTTP: [(&str, Http, usize); 3] =
+    [("http_64", Http::One, 64), ("http2_1000", Http::Two, 1000), ("http_nap", Http::Nap, 1000)];
+
 /// The numbers of processors that are measured.
 const PROCS: [usize; 2] = [1, 2];
 
@@ -46,6 +50,30 @@ pub enum Kind {
         /// Bytes per message.
         bytes: usize,
     },
+    /// An HTTP server, asked over so many connections, streams or by so many requests.
+    Http(Http, usize),
+}
+
+/// What an HTTP server serves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Http {
+    /// HTTP/1.
+    One,
+    /// HTTP/2.
+    Two,
+    /// HTTP/1, beside a handler that sleeps on its thread.
+    Nap,
+}
+
+impl Http {
+    /// Its name on the command line of the servers.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::One => "http1",
+            Self::Two => "http2",
+            Self::Nap => "nap",
+        }
+    }
 }
 
 impl Cell {
@@ -53,7 +81,7 @@ impl Cell {
     pub fn rounds(&self, options: &Options) -> usize {
         let most = match (self.kind, options.quick) {
             (Kind::Workload, quick) if self.is_steady() => 2 - usize::from(quick),
-            (Kind::Echo { .. }, true) => 2,
+            (Kind::Echo { .. } | Kind::Http(..), true) => 2,
             _ => options.rounds,
         };
         most.min(options.rounds)
@@ -66,6 +94,12 @@ impl Cell {
     /// The runtimes of this cell, gort first. The raw loop has one thread.
     pub fn runtimes(&self, programs: &Programs) -> Vec<&'static str> {
         let mut runtimes = Vec::new();
+        if let Kind::Http(http, _) = self.kind {
+            runtimes.extend([Gort::NAME, "tokio"]);
+            runtimes.extend((http != Http::Nap).then_some(GortGo::NAME));
+            runtimes.extend(programs.has_go().then_some("go"));
+            return runtimes;
+        }
         if select::NAMES.contains(&self.name.as_str()) {
             runtimes.extend([Gort::NAME, GortGo::NAME, "crossbeam"]);
         } else if !self.name.starts_with(GOROUTINES) {
@@ -94,8 +128,10 @@ pub fn selected(options: &Options) -> Vec<Cell> {
         let kind = Kind::Echo { connections, bytes };
         (format!("echo_{connections}x{bytes}"), kind)
     });
+    let http = HTTP.map(|(name, http, n)| (name.to_owned(), Kind::Http(http, n)));
     workloads
         .chain(echo)
+        .chain(http)
         .filter(|(name, kind)| is_wanted(name, *kind, options))
         .flat_map(|(name, kind)| PROCS.map(|procs| Cell { name: name.clone(), kind, procs }))
         .collect()

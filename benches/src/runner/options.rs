@@ -9,7 +9,7 @@ pub struct Options {
     pub quick: bool,
     /// Run only cells whose name contains one of these; all if empty.
     pub only: Vec<String>,
-    /// Run the echo servers.
+    /// Run the servers, of echo and of HTTP.
     pub echo: bool,
     /// Run Go where it is found.
     pub go: bool,
@@ -23,7 +23,7 @@ const USAGE: &str =
 --rounds N   repeat each cell N times (3; with --quick 1)
 --quick      small sizes: a first look in a few minutes
 --only LIST  only cells whose name contains one of the words
---no-echo    without the TCP echo servers
+--no-echo    without the servers, of echo and of HTTP
 --no-go      without Go, even where it is installed
 --write      write RESULTS.md, which else only a complete run does";
 

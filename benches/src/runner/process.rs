@@ -8,7 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::Report;
-use crate::runner::cells::{Cell, Kind};
+use crate::runner::cells::{Cell, Http, Kind};
 use crate::runner::go::Go;
 use crate::runner::options::Options;
 
@@ -59,13 +59,20 @@ impl Programs {
         match cell.kind {
             Kind::Workload => self.run_workload(cell, runtime, options),
             Kind::Echo { connections, bytes } => {
-                let server = EchoServer::start(self.echo_server(runtime, cell.procs))?;
-                let mut load = Command::new(self.folder.join("echo_load"));
-                load.arg(&server.address)
-                    .args([connections.to_string(), bytes.to_string()])
-                    .arg(options.echo_seconds().to_string())
-                    .arg(server.child.id().to_string());
-                finish(&mut load)
+                let server = Server::start(self.server("echo", runtime, cell.procs))?;
+                finish(&mut self.echo_load(connections, &bytes.to_string(), &server, options))
+            }
+            Kind::Http(http, n) => {
+                let server = Server::start(self.server(http.name(), runtime, cell.procs))?;
+                match http {
+                    Http::One => finish(&mut self.echo_load(n, "http", &server, options)),
+                    Http::Two => {
+                        let mut load = self.http_load(http, &server);
+                        load.arg(n.to_string()).arg(options.echo_seconds().to_string());
+                        finish(load.arg(server.child.id().to_string()))
+                    }
+                    Http::Nap => finish(&mut self.http_load(http, &server)),
+                }
             }
         }
     }
@@ -93,21 +100,47 @@ impl Programs {
         finish(&mut command)
     }
 
-    fn echo_server(&self, runtime: &str, procs: usize) -> Command {
-        let mut command = match (runtime, &self.go) {
-            ("go", Some(go)) => {
+    fn server(&self, what: &str, runtime: &str, procs: usize) -> Command {
+        let mut command = match (runtime, &self.go, what) {
+            ("go", Some(go), _) => {
                 let mut command = Command::new(&go.program);
-                command.arg("echo");
+                command.arg(what);
+                command
+            }
+            (_, _, "echo") => {
+                let mut command = Command::new(self.folder.join("echo_server"));
+                command.arg(runtime);
                 command
             }
             _ => {
-                let mut command = Command::new(self.folder.join("echo_server"));
-                command.arg(runtime);
+                let mut command = Command::new(self.folder.join("http_server"));
+                command.args([what, runtime]);
                 command
             }
         };
         command.arg(procs.to_string());
         command
+    }
+
+    fn echo_load(
+        &self,
+        connections: usize,
+        message: &str,
+        server: &Server,
+        options: &Options,
+    ) -> Command {
+        let mut load = Command::new(self.folder.join("echo_load"));
+        load.arg(&server.address)
+            .args([&connections.to_string(), message])
+            .arg(options.echo_seconds().to_string())
+            .arg(server.child.id().to_string());
+        load
+    }
+
+    fn http_load(&self, http: Http, server: &Server) -> Command {
+        let mut load = Command::new(self.folder.join("http_load"));
+        load.args([http.name(), &server.address]);
+        load
     }
 }
 
@@ -118,6 +151,7 @@ fn build_rust(folder: &Path) -> Result<(), String> {
     build
         .args(["build", "--package", "gort-benches", "--quiet"])
         .args(["--bin", "bench_one", "--bin", "echo_server", "--bin", "echo_load"])
+        .args(["--bin", "http_server", "--bin", "http_load"])
         .arg("--target-dir")
         .arg(folder.parent().unwrap_or(folder))
         .current_dir(env!("CARGO_MANIFEST_DIR"));
@@ -163,13 +197,13 @@ fn end(child: &mut Child) {
     let _status = child.wait();
 }
 
-/// An echo server in its own process; dropping this ends it.
-struct EchoServer {
+/// A server in its own process; dropping this ends it.
+struct Server {
     child: Child,
     address: String,
 }
 
-impl EchoServer {
+impl Server {
     fn start(mut command: Command) -> Result<Self, String> {
         let child = command.stdout(Stdio::piped()).stdin(Stdio::null()).spawn();
         let child = child.map_err(|error| format!("cannot start: {error}"))?;
@@ -183,7 +217,7 @@ impl EchoServer {
     }
 }
 
-impl Drop for EchoServer {
+impl Drop for Server {
     fn drop(&mut self) {
         end(&mut self.child);
     }

@@ -10,7 +10,7 @@ use crate::runner::results::{COLUMNS, Results, Verdict};
 
 /// The whole page: what it was measured on, the table of medians, the scatter.
 pub(super) fn page(results: &Results, cells: &[Cell], machine: &str) -> String {
-    let mut page = String::from("# gort and its peers\n\n");
+    let mut page = format!("{TITLE}\n");
     let lines = measured(results, cells);
     let verdicts: Vec<Verdict> =
         lines.iter().flat_map(|(row, p)| results.verdicts(row, *p)).collect();
@@ -36,13 +36,33 @@ pub(super) fn page(results: &Results, cells: &[Cell], machine: &str) -> String {
     page
 }
 
-/// Writes the page to `RESULTS.md` of this crate.
+/// Writes the page of a complete run to `RESULTS.md` of this crate. That of a partial run takes the place of the last one with
+/// the same `names`, or stands at the end.
 ///
 /// # Errors
-/// A message, if the file cannot be written.
-pub(super) fn write(page: &str) -> Result<(), String> {
+/// A message, if the file cannot be read or written.
+pub(super) fn write(page: &str, names: &[String]) -> Result<(), String> {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("RESULTS.md");
-    fs::write(&file, page).map_err(|error| format!("cannot write RESULTS.md: {error}"))
+    let text = if names.is_empty() {
+        page.to_owned()
+    } else {
+        let old = fs::read_to_string(&file);
+        let old = old.map_err(|error| format!("cannot read RESULTS.md: {error}"))?;
+        with_part(&old, page, names)
+    };
+    fs::write(&file, text).map_err(|error| format!("cannot write RESULTS.md: {error}"))
+}
+
+const TITLE: &str = "# gort and its peers\n";
+
+fn with_part(old: &str, page: &str, names: &[String]) -> String {
+    let title = format!("{}: {}\n", TITLE.trim_end(), names.join(", "));
+    let starts = old.match_indices(TITLE.trim_end()).map(|(at, _)| at).chain([old.len()]);
+    let starts: Vec<usize> = starts.collect();
+    let pages = starts.windows(2).map(|span| old[span[0]..span[1]].trim_end());
+    let others = pages.filter(|page| !page.starts_with(title.trim_end()));
+    let part = page.replacen(TITLE, &title, 1);
+    others.chain([part.trim_end()]).collect::<Vec<_>>().join("\n\n") + "\n"
 }
 
 fn measured(results: &Results, cells: &[Cell]) -> Vec<(Row, usize)> {
@@ -104,5 +124,23 @@ fn number(value: Option<f64>) -> String {
         Some(v) if v >= 99.95 => format!("{v:.0}"),
         Some(v) if v >= 9.995 => format!("{v:.1}"),
         Some(v) => format!("{v:.2}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_part_takes_the_place_of_the_one_with_its_names() {
+        let whole = format!("{TITLE}\nall\n");
+        let page = |text: &str| format!("{TITLE}\n{text}\n");
+        let name = |name: &str| [name.to_owned()];
+        let first = with_part(&whole, &page("old"), &name("http"));
+        let second = with_part(&first, &page("other"), &name("echo"));
+        let third = with_part(&second, &page("new"), &name("http"));
+        let title = TITLE.trim_end();
+        let rest = format!("{title}: echo\n\nother\n\n{title}: http\n\nnew\n");
+        assert_eq!(third, format!("{TITLE}\nall\n\n{rest}"));
     }
 }
