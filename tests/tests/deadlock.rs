@@ -5,6 +5,7 @@
 
 use std::io::{BufRead, BufReader, Read};
 use std::net::TcpStream;
+use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc;
 use std::thread;
@@ -28,7 +29,16 @@ fn start(name: &str, env: &[(&str, &str)]) -> Program {
     command.arg(name).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command.env("RUST_BACKTRACE", "0").env_remove("GORT_TRACEBACK").env_remove("GORT_DEBUG");
     command.envs(env.iter().copied());
+    // A shell starts what runs in its background with SIGQUIT ignored, and that is inherited.
+    // SAFETY: async-signal-safe, and takes no memory.
+    unsafe { command.pre_exec(default_sigquit) };
     Program(command.spawn().expect("the program starts"))
+}
+
+fn default_sigquit() -> std::io::Result<()> {
+    // SAFETY: the default disposition is no code of anybody's.
+    unsafe { libc::signal(libc::SIGQUIT, libc::SIG_DFL) };
+    Ok(())
 }
 
 impl Program {
