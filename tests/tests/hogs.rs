@@ -467,7 +467,6 @@ fn two_hundred_that_sleep() {
         let took = start.elapsed();
         eprintln!("{took:?}, {most} detached, {} threads", rt.handle().metrics().threads);
         assert!(took < Duration::from_secs(4), "{took:?}");
-        assert!(most <= 8, "{most} are detached"); // max(8, 4 procs)
         eventually("none is detached", || rt.handle().metrics().detached == 0);
         if mode == Mode::Home {
             eventually("the threads end", || rt.handle().metrics().threads <= 5);
@@ -479,6 +478,29 @@ fn two_hundred_that_sleep() {
     eventually("all threads have ended", || threads() <= before);
 }
 
+/// What blocks many threads without a word may be something that only a task of the same runtime
+/// brings: it gets a P, however many they are.
+#[test]
+fn many_wait_for_a_task() {
+    in_modes(|rt, _| {
+        let (sends, receives): (Vec<_>, Vec<_>) = (0..40).map(|_| mpsc::channel()).unzip();
+        let all: Vec<_> = receives
+            .into_iter()
+            .enumerate()
+            .map(|(i, receive)| {
+                let wait = move || receive.recv().unwrap();
+                if i % 2 == 0 { rt.go(wait) } else { rt.spawn(async move { wait() }) }
+            })
+            .collect();
+        let send_all = async move { sends.into_iter().for_each(|send| send.send(()).unwrap()) };
+        rt.spawn(send_all).wait().unwrap();
+        for one in all {
+            one.wait().unwrap();
+        }
+        eventually("none is detached", || rt.handle().metrics().detached == 0);
+    });
+}
+
 /// More hogs than may be detached: none of them is lost, and the cap holds.
 #[test]
 fn more_hogs_than_may_be_detached() {
@@ -488,7 +510,7 @@ fn more_hogs_than_may_be_detached() {
             .map(|i| {
                 let sum = sum.clone();
                 let hog = move || {
-                    thread::sleep(Duration::from_millis(25));
+                    spin(Duration::from_millis(25));
                     sum.fetch_add(i, SeqCst);
                 };
                 if i % 2 == 0 { rt.go(hog) } else { rt.spawn(async move { hog() }) }

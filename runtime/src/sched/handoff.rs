@@ -14,8 +14,11 @@
 //!
 //! So nothing is atomic on the way in and out of the core, there is no signal,
 //! and no system call of the user ends early. Between its slice of 10 ms and
-//! its return such an M is *detached*; there are at most `max(8, 4 procs)`, for
-//! every one of them runs beside the Ps.
+//! its return such an M is *detached*, and runs beside the Ps. Of those that
+//! compute there are at most `max(8, 4 procs)`. Those that were asleep in the
+//! kernel when their P went take no core from anybody, and have no such limit
+//! but that of all threads: what they sleep for may be the work of a task here,
+//! which needs a P.
 //!
 //! `syscall` announces that the call will be short, so the P is taken after one
 //! look of sysmon, 1 ms. `blocking` (`blocking.rs`) gives it up at once.
@@ -47,6 +50,8 @@ const PRIVATE_PER_P: usize = 1;
 pub(super) struct Handoffs {
     /// Ms that run user code and have lost their P, or never had one.
     detached: AtomicUsize,
+    /// Those of them that were asleep then.
+    asleep: AtomicUsize,
     /// Ms that were woken for one goroutine, which lives there yet.
     private: AtomicUsize,
 }
@@ -54,7 +59,8 @@ pub(super) struct Handoffs {
 impl Sched {
     /// Takes `p` from its owner, which is away in user code, and gives it to an M that has the
     /// time. False: the owner is not away, or `dispatches` is not the number of its last one.
-    pub(super) fn retake(&self, p: &'static P, dispatches: u64) -> bool {
+    /// `asleep`: its thread is, in the kernel.
+    pub(super) fn retake(&self, p: &'static P, dispatches: u64, asleep: bool) -> bool {
         // SAFETY: Ms live as long as the scheduler. Acquire: pairs with `acquirep`.
         let Some(m) = (unsafe { p.owner.load(Ordering::Acquire).as_ref() }) else { return false };
         let taken = m.lock_out(p, PATIENCE, || {
@@ -66,7 +72,7 @@ impl Sched {
             local.end_slice(None); // what the slice has spawned keeps its order
             p.counters.set_hidden(local.hidden());
             m.releasep();
-            Some((local.is_empty(), m.is_outside(), m.lose_p()))
+            Some((local.is_empty(), m.is_outside(), m.lose_p(asleep)))
         });
         let Some((empty, outside, site)) = taken.flatten() else { return false };
         bump(&p.counters.retakes); // sysmon is the only writer
@@ -77,9 +83,10 @@ impl Sched {
         true
     }
 
-    /// Whether there may be one more detached M.
+    /// Whether there may be one more detached M that computes.
     pub(super) fn may_detach(&self) -> bool {
-        self.detached() < self.detached_max()
+        let asleep = self.handoffs.asleep.load(Ordering::Relaxed); // Relaxed: a count
+        self.detached().saturating_sub(asleep) < self.detached_max()
     }
 
     /// Whether one more goroutine may start on a thread of its own (`sites.rs`).
@@ -191,13 +198,14 @@ impl Sched {
 impl M {
     /// This M has lost its P to somebody else, who calls this and has locked it out. Returns where
     /// the G was spawned that it runs, if that has come as a surprise.
-    fn lose_p(&self) -> Option<&'static Location<'static>> {
+    fn lose_p(&self, asleep: bool) -> Option<&'static Location<'static>> {
         if self.syscall().is_some() {
             return None; // it has said so
         }
         self.ask_to_yield();
         if !self.is_outside() {
             self.detach();
+            self.note_asleep(asleep);
         }
         self.curg().map(GRef::spawned_at)
     }
@@ -207,6 +215,20 @@ impl M {
         // Relaxed twice: the bracket orders it; a count.
         if !self.detached.swap(true, Ordering::Relaxed) {
             self.sched().handoffs.detached.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// It sleeps in the kernel, or no longer.
+    fn note_asleep(&self, asleep: bool) {
+        // Relaxed thrice: the bracket orders the first; counts.
+        if self.asleep.swap(asleep, Ordering::Relaxed) == asleep {
+            return;
+        }
+        let count = &self.sched().handoffs.asleep;
+        if asleep {
+            count.fetch_add(1, Ordering::Relaxed);
+        } else {
+            count.fetch_sub(1, Ordering::Relaxed);
         }
     }
 
@@ -231,6 +253,7 @@ impl M {
         if self.detached.load(Ordering::Relaxed) {
             self.detached.store(false, Ordering::Relaxed); // Relaxed: as above
             self.sched().handoffs.detached.fetch_sub(1, Ordering::Relaxed);
+            self.note_asleep(false);
             self.forget_request();
             self.end_private();
         }

@@ -94,6 +94,8 @@ pub(crate) struct M {
     pub(super) profit: Cell<Profit>,
     /// The P was taken while a G ran here, which still runs (`handoff.rs`).
     pub(super) detached: AtomicBool,
+    /// And it was asleep in the kernel then.
+    pub(super) asleep: AtomicBool,
     /// Announced system calls so far. Go: syscalltick.
     syscalls: AtomicU32,
     /// Who is in one (`caller`), or 0.
@@ -203,6 +205,7 @@ impl M {
             yielded: Cell::new(false),
             profit: Cell::new(Profit::default()),
             detached: AtomicBool::new(false),
+            asleep: AtomicBool::new(false),
             syscalls: AtomicU32::new(0),
             in_syscall: AtomicUsize::new(0),
             preempt: AtomicU8::new(0),

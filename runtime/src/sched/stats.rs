@@ -77,7 +77,8 @@ pub struct Metrics {
     /// Worker threads that exist.
     pub threads: usize,
     /// Worker threads that run a task or goroutine without a P, which was taken from them: others
-    /// run beside them. At most `max(8, 4 * procs)`.
+    /// run beside them. Of those that compute there are at most `max(8, 4 * procs)`; those that sleep
+    /// in a system call count as threads only (`Builder::max_threads`).
     pub detached: usize,
     /// Tasks of [`spawn_blocking`](crate::spawn_blocking) that run or wait for a thread.
     pub blocking: usize,

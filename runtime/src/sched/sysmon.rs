@@ -34,7 +34,7 @@ use crate::spawn;
 use crate::stack::pool;
 use crate::task::waker;
 use crate::util::note::Note;
-use crate::util::{clock, thread_id};
+use crate::util::{clock, is_asleep, thread_id};
 
 /// A busy runtime is looked at this often; costs nothing measurable (at 100 us: 2-5 %).
 const PERIOD: Duration = Duration::from_millis(1);
@@ -238,11 +238,17 @@ impl Sched {
             owner.ask_to_yield();
             self.note_neighbours(p, owner);
         }
-        let surprising =
-            (overdue || self.config.chaos.is_some()) && self.may_detach() && self.has_m_to_spare();
-        let due = in_syscall || surprising;
-        let taken = due && self.is_p_needed(p) && self.retake(p, dispatches);
+        let due = in_syscall || overdue || self.config.chaos.is_some();
+        let taken = due && self.is_p_needed(p) && self.take(p, owner, dispatches, in_syscall);
         taken || !in_syscall && !overdue
+    }
+
+    /// Takes a P that stands still, unless too many have lost theirs without having said anything.
+    fn take(&self, p: &'static P, owner: &M, dispatches: u64, in_syscall: bool) -> bool {
+        // Relaxed: the thread's own number, which it has written before it had a P.
+        let asleep = !in_syscall && is_asleep(owner.thread.load(Ordering::Relaxed));
+        let may = in_syscall || (asleep || self.may_detach()) && self.has_m_to_spare();
+        may && self.retake(p, dispatches, asleep)
     }
 
     /// A G has had its slice, and others that live on its thread wait for it: no P helps them.

@@ -36,6 +36,17 @@ pub(crate) fn thread_id() -> u32 {
     ID.get()
 }
 
+/// Whether a thread of this process sleeps in the kernel: it neither runs nor waits for a core. False
+/// where the system does not say. Some microseconds.
+#[cfg(not(loom))]
+pub(crate) fn is_asleep(thread: u32) -> bool {
+    // proc_pid_stat(5): the number, the name in parentheses, which may contain any of them, the state.
+    let stat =
+        std::fs::read_to_string(format!("/proc/self/task/{thread}/stat")).unwrap_or_default();
+    let state = stat.rsplit_once(") ").and_then(|(_, rest)| rest.chars().next());
+    matches!(state, Some('S' | 'D'))
+}
+
 /// Processors that this process may use, as the system says when first asked.
 #[cfg(not(loom))]
 pub(crate) fn processors() -> usize {
