@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The benchmarks build. To run them: `cargo peers`.
+# The benchmarks build; unoptimised, which takes less long. To run them: `cargo peers`.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
-cargo build --release -p gort-benches --all-targets
+cargo build -p gort-benches --all-targets

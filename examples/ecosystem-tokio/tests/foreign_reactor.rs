@@ -60,12 +60,9 @@ fn the_tasks_stay_on_gort() {
 fn an_end_in_the_middle_of_a_request() {
     for procs in [1, 2, 4] {
         let rt = runtime(procs);
-        let task = rt.block_on(async {
-            let servers = Servers::start(2 * BOUND).await.unwrap();
-            let task = gort::spawn(async move { both(servers, 0).await.is_ok() });
-            until("the request waits", || gort::Handle::current().metrics().goroutines > 2).await;
-            task
-        });
+        let servers = rt.block_on(Servers::start(2 * BOUND)).unwrap();
+        let task = rt.spawn(async move { both(servers, 0).await.is_ok() });
+        rt.block_on(until("the request waits", || rt.handle().metrics().goroutines > 2));
         assert!(rt.shutdown_timeout(BOUND), "the runtime did not end");
         assert!(task.wait().unwrap_err().is_cancelled());
     }

@@ -1,5 +1,6 @@
 //! Waiting for one of several operations.
 
+#[cfg_attr(not(feature = "macros"), allow(dead_code, unreachable_pub, reason = "for the macros"))]
 mod case;
 #[cfg(feature = "macros")]
 pub(crate) mod macros;
