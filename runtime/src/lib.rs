@@ -137,6 +137,8 @@ pub mod task;
 mod thread;
 #[cfg(not(loom))]
 pub mod time;
+#[cfg(not(loom))]
+pub mod trace;
 #[allow(unsafe_code)] // see the ledger above
 mod util;
 

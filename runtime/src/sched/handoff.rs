@@ -32,6 +32,7 @@ use super::idle::{Lists, PROC, SPINNING, SURPLUS};
 use super::m::{self, M};
 use super::p::P;
 use super::stats::bump;
+use super::trace::{self, Kind};
 use crate::task::goroutine;
 
 /// How often sysmon looks whether the owner has left the core, before it gives up until the next
@@ -71,6 +72,7 @@ impl Sched {
             let local = unsafe { p.local() };
             local.end_slice(None); // what the slice has spawned keeps its order
             p.counters.set_hidden(local.hidden());
+            trace::event_of(Kind::Retake, m, p);
             m.releasep();
             Some((local.is_empty(), m.is_outside(), m.lose_p(asleep)))
         });
@@ -262,6 +264,8 @@ impl M {
     /// Gives the P to an M that has the time, with what is queued there. Go: handoffp.
     pub(super) fn handoffp(&self) {
         let Some(p) = self.p() else { return };
+        bump(&p.counters.handoffs);
+        trace::event(Kind::HandOff, self, 0);
         // SAFETY: this M holds the P, inside the core.
         let local = unsafe { p.local() };
         local.end_slice(None);

@@ -39,6 +39,7 @@ use super::sites::Sites;
 use super::stats::Counters;
 use super::status::Wake;
 use super::sysmon::Sysmon;
+use super::trace;
 use crate::stack::SizeClass;
 use crate::task::goroutine;
 use crate::util::{clock::NEVER, fence as asymmetric, soon, thread_id};
@@ -82,6 +83,8 @@ pub(crate) struct Sched {
     /// Ms that are locked to a goroutine.
     pub(super) locked: AtomicUsize,
     pub(super) ids: AtomicU64,
+    /// What traces call this runtime.
+    pub(crate) number: u16,
     pub(super) outside: Counters,
     /// Dumps that are under way.
     pub(super) looks: AtomicUsize,
@@ -132,6 +135,7 @@ impl Sched {
             sites: Sites::default(),
             locked: AtomicUsize::new(0),
             ids: AtomicU64::new(1),
+            number: trace::next_number(),
             outside: Counters::default(),
             looks: AtomicUsize::new(0),
             runs: AtomicUsize::new(0),

@@ -27,6 +27,7 @@ use super::Sched;
 use super::g::{G, GRef, Runnable};
 use super::p::P;
 use super::steal::Profit;
+use super::trace::{self, Kind};
 use crate::stack::pool::LocalPool;
 use crate::util::fence as asymmetric;
 use crate::util::note::Note;
@@ -362,6 +363,7 @@ impl M {
         debug_assert!(!p.is_held(), "a P has one owner at most");
         self.p.store(std::ptr::from_ref(p).cast_mut(), Ordering::Relaxed); // Relaxed: as in `p`
         self.acquired_at.set(p.counters.dispatches());
+        trace::event_of(Kind::Acquire, self, p);
         // Release: thieves that find this M find it ready to be locked out (`lock_out`).
         p.owner.store(std::ptr::from_ref(self).cast_mut(), Ordering::Release);
     }
@@ -370,6 +372,7 @@ impl M {
     /// locked it out.
     pub(super) fn releasep(&self) {
         if let Some(p) = self.p() {
+            trace::event_of(Kind::Release, self, p);
             self.p.store(std::ptr::null_mut(), Ordering::Relaxed); // Relaxed: as in `p`
             // Release: the next owner sees the queues as they are left.
             p.owner.store(std::ptr::null_mut(), Ordering::Release);
@@ -461,6 +464,11 @@ impl M {
     /// The running task goes to the tail of its queue when it stops.
     pub(crate) fn set_yielded(&self) {
         self.yielded.set(true);
+    }
+
+    /// Whether it has called `set_yielded`.
+    pub(super) fn has_yielded(&self) -> bool {
+        self.yielded.get()
     }
 
     pub(super) fn take_yielded(&self) -> bool {

@@ -17,6 +17,7 @@
 //! | `wait` | why a G waits |
 //! | `dump`, `schedtrace` | a look at everything |
 //! | `dead` | deadlocks |
+//! | `trace` | the hooks of the tracer |
 //! | `life` | start and end of a scheduler |
 //! | `outside` | threads that are not workers: spawn, `block_on` |
 //!
@@ -89,6 +90,8 @@ mod sysmon;
 pub(crate) mod timers;
 #[cfg(all(test, loom))]
 mod timers_model;
+#[cfg(not(loom))]
+pub(crate) mod trace;
 pub(crate) mod wait;
 
 #[cfg(not(loom))]

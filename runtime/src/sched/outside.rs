@@ -21,9 +21,11 @@ use super::Sched;
 use super::g::{GRef, Runnable, VTable};
 use super::heap::Class;
 use super::m::{self, M};
+use super::p::P;
 use super::stats::bump;
 use super::status::{Status, Wake as Woken};
 use super::timers::{Closed, TimerId, Timers};
+use super::trace::{self, Kind};
 use crate::stack::Hold;
 use crate::util::note::Note;
 use crate::util::opaque;
@@ -67,6 +69,7 @@ impl Sched {
         // SAFETY: the cell is fresh and of the class.
         let g = unsafe { GRef::init(cell, self, new.vtable, id, new.class, home, new.spawned_at) };
         self.set_name(g, new);
+        trace::created(g);
         g
     }
 
@@ -87,6 +90,11 @@ impl Sched {
     /// The name of a G, if it has one.
     pub(crate) fn name_of(&self, g: GRef) -> Option<String> {
         if g.is_named() { self.lock_names().get(&g.id()).cloned() } else { None }
+    }
+
+    /// The same, of a G that may be gone.
+    pub(super) fn name_by_id(&self, id: u64) -> Option<String> {
+        self.lock_names().get(&id).cloned()
     }
 
     /// Calls `f` with the name of a G, if it has one and nobody is in the table. For signal
@@ -110,7 +118,8 @@ impl Sched {
 
     #[cold]
     fn forget_name_slow(&self, g: GRef) {
-        self.lock_names().remove(&g.id());
+        let name = self.lock_names().remove(&g.id());
+        name.into_iter().for_each(|name| trace::keep_name(self, g.id(), name));
     }
 
     /// Arms a timer at this thread's P, or at some P.
@@ -147,11 +156,10 @@ impl Sched {
         if earliest > now {
             return false;
         }
-        let mut any = false;
-        for p in self.ps.iter() {
-            any |= p.timers.fire(now, |waker| m.ready_waker(waker));
-        }
-        any
+        let fired = |p: &P| p.timers.fire(now, |waker| m.ready_waker(waker));
+        let fired = self.ps.iter().map(fired).sum();
+        m.count_fired(fired);
+        fired > 0
     }
 
     /// Runs a future to its end on the calling thread. See the module.
@@ -220,6 +228,7 @@ impl M {
         // SAFETY: the cell is fresh and of the class.
         let g = unsafe { GRef::init(cell, sched, new.vtable, id, class, home, new.spawned_at) };
         sched.set_name(g, new);
+        trace::created(g);
         g
     }
 
@@ -345,10 +354,12 @@ impl M {
             bump(&p.counters.dispatches); // for sysmon
         }
         self.begin_slice();
+        trace::event(Kind::Start, self, 0);
         self.leave();
         let mut cx = Context::from_waker(waker);
         let polled = catch_unwind(AssertUnwindSafe(|| future.poll(&mut cx)));
         self.reenter();
+        trace::root_stops(self, matches!(polled, Ok(Poll::Pending)));
         self.end_slice(None);
         match polled {
             Ok(Poll::Ready(output)) => Poll::Ready(Ok(output)),

@@ -7,6 +7,7 @@ use super::Sched;
 use super::g::{GRef, Runnable};
 use super::m::{self, M};
 use super::status::{DropRef, Wake};
+use super::trace;
 use crate::task::waker;
 
 impl M {
@@ -24,6 +25,7 @@ impl M {
             Wake::Nothing => {}
             Wake::Free => self.free_any(g),
             Wake::Queue => {
+                trace::woken(g);
                 // SAFETY: the wake gave the G to this M.
                 let joiner = unsafe { Runnable::claim(g) };
                 let here = self.p().map(|p| p.id);
@@ -129,6 +131,7 @@ impl M {
             Wake::Nothing => {}
             Wake::Free => self.free_any(g),
             Wake::Queue => {
+                trace::woken(g);
                 // SAFETY: the wake gave the G to this M.
                 let g = unsafe { Runnable::claim(g) };
                 if std::ptr::eq(g.g().sched(), self.sched()) {
@@ -176,6 +179,7 @@ impl M {
 
 /// Queues a G that a wake has just claimed, from any thread. Go: goready.
 pub(crate) fn ready(g: Runnable) {
+    trace::woken(g.g());
     match m::current() {
         Some(m) => ready_from(Some(&m.enter()), g),
         None => ready_from(None, g),

@@ -9,6 +9,7 @@ use super::idle::SPINNING;
 use super::m::M;
 use super::paused::Quiet;
 use super::stats::bump;
+use super::trace::{self, Kind};
 
 /// What a burst of blocking calls has started ends after so long. Half of tokio's time: a thread
 /// costs 20 us to start.
@@ -49,6 +50,7 @@ impl M {
             // SAFETY: this M holds it, inside the core.
             debug_assert!(unsafe { p.local() }.is_empty(), "an idle P has no work (S29)");
             bump(&p.counters.parks);
+            trace::event(Kind::Park, self, 0);
             p.counters.set_hidden(0);
             self.releasep();
             let wanted = if sched.is_surplus(p) { None } else { lists.next_wanting(&sched.idle) };

@@ -7,8 +7,9 @@ use super::g::{GRef, RawJoinWaker, Runnable, Stopped};
 use super::idle::{Counts, LOCKED, SITES, SURPLUS, WANTED};
 use super::m::M;
 use super::p::P;
-use super::stats::bump;
+use super::stats::{add, bump};
 use super::status::{Complete, Park, Start};
+use super::trace::{self, Kind};
 use super::wait::WaitReason;
 use crate::util::clock::{self, NEVER};
 
@@ -130,6 +131,7 @@ impl M {
             bump(&p.counters.dispatches);
         }
         self.begin_slice();
+        trace::starts(self, g);
         g.set_reason(WaitReason::Other); // until a wait says more
         self.set_curg(Some(g));
         self.leave();
@@ -154,6 +156,7 @@ impl M {
     }
 
     fn stopped(&self, g: GRef, stopped: Stopped) {
+        trace::stops(self, g, stopped);
         match stopped {
             Stopped::Done => {
                 self.take_yielded(); // of a wait that it did not wait for
@@ -184,6 +187,7 @@ impl M {
 
     /// It goes on: its frames are the topmost again.
     pub(crate) fn go_on_inside(&self, g: GRef) {
+        trace::starts(self, g);
         self.set_curg(Some(g));
         self.begin_slice();
         self.leave();
@@ -210,6 +214,7 @@ impl M {
 
     /// Ends a G without running it; a goroutine is unwound.
     fn cancel(&self, g: GRef) {
+        trace::starts(self, g);
         self.set_curg(Some(g));
         self.leave();
         // SAFETY: this M owns the G and has left the core.
@@ -363,7 +368,9 @@ impl M {
         }
         bump(&p.counters.netpolls);
         sched.note_netpoll();
-        sched.netpoll.try_poll(&mut |waker| self.ready_waker(waker)).unwrap_or(0)
+        let ready = sched.netpoll.try_poll(&mut |waker| self.ready_waker(waker)).unwrap_or(0);
+        trace::event(Kind::Netpoll, self, ready as u64);
+        ready
     }
 
     /// Runs this P's due timers, if it is time to look at the clock.
@@ -385,6 +392,17 @@ impl M {
         let slow = now - local.clock_at > CLOCK_SLOW;
         local.clock_in = if slow { 0 } else { CLOCK_TICK };
         local.clock_at = now;
-        p.timers.fire(self.sched().clock.at(|| now), |waker| self.ready_waker(waker));
+        let fired = p.timers.fire(self.sched().clock.at(|| now), |waker| self.ready_waker(waker));
+        self.count_fired(fired);
+    }
+
+    /// So many timers of `p` have fired here.
+    pub(super) fn count_fired(&self, fired: usize) {
+        if fired > 0 {
+            if let Some(p) = self.p() {
+                add(&p.counters.timers, fired as u64);
+            }
+            trace::event(Kind::Timers, self, fired as u64);
+        }
     }
 }

@@ -27,6 +27,10 @@ pub(super) struct Counters {
     pub(super) steals: AtomicU64,
     /// Times sysmon took this P from an M that was away. Written by sysmon.
     pub(super) retakes: AtomicU64,
+    /// Times the owner gave this P up before it had run dry.
+    pub(super) handoffs: AtomicU64,
+    /// Timers that have fired at the owner's hand.
+    pub(super) timers: AtomicU64,
     /// Times this P went idle.
     pub(super) parks: AtomicU64,
     /// Polls of the netpoller.
@@ -38,6 +42,13 @@ pub(super) struct Counters {
 pub(super) fn bump(counter: &AtomicU64) {
     // Relaxed: one writer; readers want statistics.
     counter.store(counter.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+}
+
+/// As `bump`, by more than one.
+#[inline]
+pub(super) fn add(counter: &AtomicU64, n: u64) {
+    // Relaxed: as above.
+    counter.store(counter.load(Ordering::Relaxed) + n, Ordering::Relaxed);
 }
 
 impl Counters {
@@ -115,6 +126,11 @@ pub struct ProcMetrics {
     /// Times sysmon took this P from a thread that computed or blocked for 10 ms, or was in a
     /// [`syscall`](crate::syscall) for 1 ms, while others could use it.
     pub retakes: u64,
+    /// Times a thread gave this P up although it had not run dry: before it blocked, at the end of
+    /// a round of `block_on`, or to a thread that could not do without.
+    pub handoffs: u64,
+    /// Timers that fired at the hand of the thread that held it.
+    pub timers_fired: u64,
     /// Times this P went idle.
     pub parks: u64,
     /// Polls of the netpoller.
@@ -177,6 +193,8 @@ fn proc_metrics(p: &super::p::P) -> ProcMetrics {
         dispatches: read(&c.dispatches),
         steals: read(&c.steals),
         retakes: read(&c.retakes),
+        handoffs: read(&c.handoffs),
+        timers_fired: read(&c.timers),
         parks: read(&c.parks),
         netpolls: read(&c.netpolls),
         // Relaxed: statistics.

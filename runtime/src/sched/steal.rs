@@ -24,6 +24,7 @@ use super::m::M;
 use super::p::P;
 use super::ps::Ps;
 use super::stats::bump;
+use super::trace::{self, Kind};
 use crate::util::clock;
 
 /// A searcher gives up after this. Shorter makes fork-join serial, longer buys only CPU time.
@@ -160,7 +161,7 @@ impl M {
             }
             if let Some(g) = victim.stealers.steal_into(&local.shared) {
                 let more = local.shared.shown.len() + local.shared.woken.len();
-                self.took(p, 1 + more as u64);
+                self.took(p, victim, 1 + more as u64);
                 return Some(g);
             }
             if !victim.inbox_is_empty() {
@@ -193,13 +194,14 @@ impl M {
             n
         });
         let n = taken.filter(|n| *n > 0)?;
-        self.took(p, n as u64);
+        self.took(p, victim, n as u64);
         self.sched().idle.lone_wake_helped();
         local.pop()
     }
 
-    fn took(&self, p: &P, n: u64) {
+    fn took(&self, p: &P, victim: &P, n: u64) {
         bump(&p.counters.steals);
+        trace::event(Kind::Steal, self, victim.id.into());
         self.profit.set(Profit { taken: n, since: clock::now(), ..self.profit.get() });
     }
 

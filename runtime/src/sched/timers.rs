@@ -217,9 +217,9 @@ impl Timers {
     }
 
     /// Takes out the wakers of timers that are due at `now`, a batch at a time, and passes them to
-    /// `wake` in the order of their deadlines. True if there were any.
-    pub(crate) fn fire(&self, now: u64, mut wake: impl FnMut(Waker)) -> bool {
-        let mut any = false;
+    /// `wake` in the order of their deadlines. Returns how many.
+    pub(crate) fn fire(&self, now: u64, mut wake: impl FnMut(Waker)) -> usize {
+        let mut fired = 0;
         while self.earliest() <= now {
             let mut batch: [Option<Waker>; FIRE_BATCH] = [const { None }; FIRE_BATCH];
             self.with(|heap| {
@@ -227,11 +227,11 @@ impl Timers {
                 self.publish(heap);
             });
             for waker in batch.into_iter().flatten() {
-                any = true;
+                fired += 1;
                 wake(waker);
             }
         }
-        any
+        fired
     }
 }
 

@@ -6,6 +6,7 @@ pub(crate) mod fatal;
 pub(crate) mod fence;
 #[cfg(not(loom))]
 pub(crate) mod note;
+pub(crate) mod ring;
 pub(crate) mod rng;
 #[cfg(not(loom))]
 pub(crate) mod soon;

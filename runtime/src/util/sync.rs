@@ -14,6 +14,11 @@ pub(crate) mod atomic {
     };
 }
 
+#[cfg(loom)]
+pub(crate) use loom::sync::atomic::fence;
+#[cfg(not(loom))]
+pub(crate) use std::sync::atomic::fence;
+
 /// One round of waiting for another thread that is in the middle of a few instructions.
 #[cfg(not(loom))]
 pub(crate) fn relax(rounds: &mut u32) {
