@@ -155,6 +155,8 @@ mod exports {
     pub use crate::join::{JoinError, JoinHandle};
     pub use crate::os_thread::{OsThreadGuard, lock_os_thread};
     pub use crate::rt::{Builder, EnterGuard, Handle, PanicPolicy, Runtime, Wait, block_on};
+    pub use crate::sched::latency::LatencyHistogram;
+    pub use crate::sched::states::States;
     pub use crate::sched::stats::{Metrics, ProcMetrics};
     pub use crate::scope::{Scope, ScopedJoinHandle, scope};
     pub use crate::spawn::{

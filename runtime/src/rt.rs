@@ -18,6 +18,7 @@ use crate::sched::life::Config;
 use crate::sched::m;
 use crate::sched::ps::PROCS_MAX;
 use crate::sched::schedtrace::Debug;
+use crate::sched::states::States;
 use crate::sched::stats::Metrics;
 use crate::spawn::{go_on, spawn_on};
 use crate::stack::SizeClass;
@@ -445,6 +446,22 @@ impl Handle {
     #[must_use]
     pub fn dump(&self) -> Dump {
         Dump::of(&self.sched, false)
+    }
+
+    /// How many tasks and goroutines run, are runnable, or wait. Looks at each once, at some
+    /// nanoseconds apiece, while they go on; blocks nobody but an M that goes idle, for a moment.
+    /// So the numbers are exact where nothing changes meanwhile. [`Handle::dump`] has the details.
+    ///
+    /// # Examples
+    /// ```
+    /// let runtime = gort::Runtime::new()?;
+    /// let states = runtime.handle().states();
+    /// assert_eq!(states, Default::default());
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    #[must_use]
+    pub fn states(&self) -> States {
+        self.sched.states()
     }
 
     /// A snapshot of the scheduler's counters. Costs the runtime nothing until it is called.

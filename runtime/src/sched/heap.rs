@@ -22,6 +22,7 @@ use std::ptr::NonNull;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::g::{G, GRef};
+use super::status::Activity;
 use crate::util::soon;
 
 /// Cells are multiples of this, and aligned to it.
@@ -271,6 +272,23 @@ impl Heap {
     /// The same, unless somebody holds the central store for good: then false.
     pub(super) fn try_for_each_live(&self, f: impl FnMut(GRef)) -> bool {
         soon::lock(&self.central).map(|central| walk(central, f)).is_some()
+    }
+
+    /// Calls `f` for every cell that has ever been used, or may have been, with what its G is doing.
+    /// The cells stay as they are, and nobody is held up but those who take large ones.
+    pub(super) fn glance(&self, mut f: impl FnMut(Activity)) {
+        let cells: Vec<_> = {
+            let central = self.lock();
+            let large = central.large.keys().map(|p| GRef::from_raw(p.0.as_ptr().cast()));
+            large.for_each(|g| f(g.status().activity())); // under the lock, which keeps them
+            central.cells().collect()
+        };
+        for (first, size, count) in cells {
+            for i in 0..count {
+                let g = GRef::from_raw(std::ptr::with_exposed_provenance(first + i * size));
+                f(g.status().activity());
+            }
+        }
     }
 
     /// No P is left, and `cached` cells are on their free lists: from now on every free is counted.

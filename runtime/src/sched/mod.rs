@@ -17,6 +17,7 @@
 //! | `wait` | why a G waits |
 //! | `dump`, `schedtrace` | a look at everything |
 //! | `dead` | deadlocks |
+//! | `stats`, `latency`, `states` | what is counted |
 //! | `trace` | the hooks of the tracer |
 //! | `life` | start and end of a scheduler |
 //! | `outside` | threads that are not workers: spawn, `block_on` |
@@ -41,6 +42,8 @@ pub(crate) mod heap;
 mod idle;
 #[cfg(all(test, loom))]
 mod idle_model;
+#[cfg(not(loom))]
+pub(crate) mod latency;
 #[cfg(not(loom))]
 pub(crate) mod life;
 #[cfg(not(loom))]
@@ -77,6 +80,8 @@ mod schedule;
 mod sites;
 #[cfg(not(loom))]
 mod startm;
+#[cfg(not(loom))]
+pub(crate) mod states;
 #[cfg(not(loom))]
 pub(crate) mod stats;
 pub(crate) mod status;

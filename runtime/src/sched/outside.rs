@@ -245,6 +245,7 @@ impl M {
         // SAFETY: this M holds the P, inside the core.
         let local = unsafe { p.local() };
         let hungry = sched.idle.counts().is_hungry();
+        local.sample(g);
         // SAFETY: just made.
         local.push_fresh(unsafe { Runnable::claim(g) }, hungry);
         p.counters.set_hidden(local.hidden());

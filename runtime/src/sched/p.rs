@@ -439,6 +439,12 @@ impl Local {
         self.fair_in = self.fair_in.min(FAIR_SOON);
     }
 
+    /// Whether the next fair turn is `n` dispatches away.
+    #[inline(always)]
+    pub(super) fn is_before_fair_turn(&self, n: u32) -> bool {
+        self.fair_in == n
+    }
+
     /// Whether the next dispatch is a fair turn.
     pub(super) fn is_fair_turn_next(&self) -> bool {
         self.fair_in == 1

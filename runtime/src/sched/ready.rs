@@ -5,6 +5,7 @@ use std::task::Waker;
 
 use super::Sched;
 use super::g::{GRef, Runnable};
+use super::latency;
 use super::m::{self, M};
 use super::status::{DropRef, Wake};
 use super::trace;
@@ -58,6 +59,7 @@ impl M {
     fn ready_joiner(&self, g: Runnable) {
         match self.p() {
             Some(p) if std::ptr::eq(g.g().sched(), self.sched()) && self.may_run(&g) => {
+                self.sample(g.g());
                 // SAFETY: this M holds the P, inside the core.
                 if unsafe { p.local() }.push_joiner(g) {
                     self.sched().wakep();
@@ -72,6 +74,7 @@ impl M {
         let Some(p) = self.p() else { return self.sched().inject(g) };
         // SAFETY: this M holds the P, inside the core.
         let local = unsafe { p.local() };
+        local.sample(g.g());
         let two = local.push_next(g);
         p.counters.set_hidden(local.hidden());
         if two {
@@ -85,6 +88,7 @@ impl M {
     }
 
     pub(super) fn push_woken(&self, g: Runnable) {
+        self.sample(g.g());
         if let Some(home) = g.g().home() {
             return if std::ptr::eq(home, self) {
                 self.push_resident_last(g);
@@ -190,6 +194,7 @@ fn ready_from(m: Option<&M>, g: Runnable) {
     let sched = g.g().sched();
     if let Some(home) = g.g().home() {
         if m.is_some_and(|m| std::ptr::eq(m, home)) {
+            home.sample(g.g());
             home.push_resident_next(g);
         } else {
             home.push_resident(g);
@@ -225,6 +230,7 @@ impl Sched {
     /// Queues a G from a thread that holds no P here.
     #[cold]
     pub(super) fn inject(&self, g: Runnable) {
+        latency::sample_outside(g.g());
         self.global.push(g);
         self.idle.want_fair_turn();
         self.wakep_foreign();

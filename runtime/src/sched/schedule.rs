@@ -130,6 +130,9 @@ impl M {
             g.set_last_p(p.id);
             bump(&p.counters.dispatches);
         }
+        if g.is_sampled() {
+            self.note_latency(g);
+        }
         self.begin_slice();
         trace::starts(self, g);
         g.set_reason(WaitReason::Other); // until a wait says more

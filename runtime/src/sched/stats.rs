@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use super::Sched;
 use super::g::VTable;
+use super::latency::{Latencies, LatencyHistogram};
 use crate::stack;
 use crate::util::fence;
 
@@ -35,6 +36,8 @@ pub(super) struct Counters {
     pub(super) parks: AtomicU64,
     /// Polls of the netpoller.
     pub(super) netpolls: AtomicU64,
+    /// How long Gs waited that were dispatched here.
+    pub(super) latencies: Latencies,
 }
 
 /// Adds to a counter; only the P's owner may.
@@ -111,6 +114,10 @@ pub struct Metrics {
     pub stack_memory: usize,
     /// Bytes of task memory held from the allocator.
     pub task_memory: usize,
+    /// Timers that are armed.
+    pub timers: usize,
+    /// How long tasks and goroutines wait until they run.
+    pub latency: LatencyHistogram,
     /// One entry per P.
     pub per_proc: Vec<ProcMetrics>,
 }
@@ -182,6 +189,8 @@ impl Sched {
             spawned: spawned.iter().sum(),
             stack_memory: stack::pool::stats().iter().map(|s| s.committed_bytes()).sum(),
             task_memory: self.heap.bytes(),
+            timers: self.ps.iter().map(|p| p.timers.armed()).sum(),
+            latency: self.latency(),
             per_proc,
         }
     }

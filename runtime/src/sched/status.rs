@@ -57,6 +57,17 @@ const REF: u64 = 1 << 8;
 #[derive(Debug)]
 pub(crate) struct Status(AtomicU64);
 
+/// What a G is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Activity {
+    /// There is none, or it has ended.
+    None,
+    /// It runs, or is queued.
+    Owned,
+    /// It waits.
+    Waiting,
+}
+
 /// What a waker owes after its wake.
 #[must_use]
 #[derive(Debug, PartialEq, Eq)]
@@ -176,6 +187,16 @@ impl Status {
     pub(crate) fn kill(&self) {
         // Relaxed: whoever gets the cell next gets it through a free list.
         self.0.store(0, Ordering::Relaxed);
+    }
+
+    /// What the G is doing, if there is one. For walks over all cells.
+    pub(crate) fn activity(&self) -> Activity {
+        let s = self.0.load(Ordering::Relaxed); // Relaxed: statistics
+        match s {
+            s if s < REF || s & DONE != 0 => Activity::None,
+            s if s & OWNED != 0 => Activity::Owned,
+            _ => Activity::Waiting,
+        }
     }
 
     /// Takes a reference if the cell holds a G that has not ended. For walks over all cells.

@@ -205,6 +205,11 @@ impl Timers {
         waker.is_some()
     }
 
+    /// How many are armed.
+    pub(crate) fn armed(&self) -> usize {
+        self.with(|heap| heap.entries.len() - heap.zombies)
+    }
+
     /// Makes the earliest deadline that of a timer that has not been stopped.
     pub(crate) fn prune(&self) {
         self.with(|heap| {
