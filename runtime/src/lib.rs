@@ -158,6 +158,7 @@ mod exports {
     pub use crate::sched::latency::LatencyHistogram;
     pub use crate::sched::states::States;
     pub use crate::sched::stats::{Metrics, ProcMetrics};
+    pub use crate::sched::stuck::StuckReport;
     pub use crate::scope::{Scope, ScopedJoinHandle, scope};
     pub use crate::spawn::{
         LocalSpawner, YieldNow, go, spawn, spawn_blocking, spawn_local, yield_now,

@@ -20,6 +20,7 @@ use crate::sched::ps::PROCS_MAX;
 use crate::sched::schedtrace::Debug;
 use crate::sched::states::States;
 use crate::sched::stats::Metrics;
+use crate::sched::stuck::{OnStuck, StuckReport};
 use crate::spawn::{go_on, spawn_on};
 use crate::stack::SizeClass;
 use crate::task::goroutine;
@@ -60,6 +61,7 @@ pub struct Builder {
     migrate: bool,
     chaos: Option<u64>,
     start_paused: bool,
+    on_stuck: Option<OnStuck>,
     deadlock: Option<bool>,
 }
 
@@ -158,6 +160,36 @@ impl Builder {
         self
     }
 
+    /// Calls `report` for each task or goroutine that runs for `after` without coming back to the
+    /// scheduler: it computes or blocks, and what lives on its thread waits. Once for each such
+    /// time, some milliseconds late, on a thread for blocking tasks, while it goes on. One that has
+    /// announced it, by [`syscall`](crate::syscall), [`blocking`](crate::blocking) or
+    /// [`spawn_blocking`](crate::spawn_blocking), is not reported. The report has no stack, for only
+    /// those of goroutines that wait can be read.
+    ///
+    /// # Examples
+    /// ```
+    /// use std::sync::mpsc;
+    /// use std::time::Duration;
+    ///
+    /// let (send, receive) = mpsc::channel();
+    /// let runtime = gort::Builder::new()
+    ///     .on_stuck(Duration::from_millis(20), move |report| drop(send.send(report.to_string())))
+    ///     .build()?;
+    /// let hog = runtime.spawn(async { std::thread::sleep(Duration::from_millis(200)) });
+    /// println!("{}", receive.recv().unwrap());
+    /// runtime.block_on(hog).unwrap();
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    pub fn on_stuck(
+        mut self,
+        after: Duration,
+        report: impl Fn(&StuckReport) + Send + Sync + 'static,
+    ) -> Builder {
+        self.on_stuck = Some(OnStuck { after, call: Arc::new(report) });
+        self
+    }
+
     /// Starts the runtime with its first worker; others are started when there is work for them.
     ///
     /// # Errors
@@ -197,6 +229,7 @@ impl Builder {
             migrate,
             chaos,
             start_paused,
+            on_stuck: self.on_stuck,
             deadlock: self.deadlock,
             debug,
         };

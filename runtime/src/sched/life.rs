@@ -38,6 +38,7 @@ use super::schedtrace::Debug;
 use super::sites::Sites;
 use super::stats::Counters;
 use super::status::Wake;
+use super::stuck::{OnStuck, Stuck};
 use super::sysmon::Sysmon;
 use super::trace;
 use crate::stack::SizeClass;
@@ -63,6 +64,8 @@ pub(crate) struct Config {
     pub(crate) chaos: Option<u64>,
     /// Whether its clock stands still from the beginning.
     pub(crate) start_paused: bool,
+    /// Whom to tell of Gs that are stuck.
+    pub(crate) on_stuck: Option<OnStuck>,
     /// Whether a deadlock ends the process; None: while a `Runtime::run` waits.
     pub(crate) deadlock: Option<bool>,
     /// What `GORT_DEBUG` asks for.
@@ -80,6 +83,7 @@ pub(crate) struct Sched {
     pub(super) clock: Clock,
     pub(super) handoffs: Handoffs,
     pub(super) sites: Sites,
+    pub(super) stuck: Stuck,
     /// Ms that are locked to a goroutine.
     pub(super) locked: AtomicUsize,
     pub(super) ids: AtomicU64,
@@ -133,6 +137,7 @@ impl Sched {
             clock: Clock::new(config.start_paused),
             handoffs: Handoffs::default(),
             sites: Sites::default(),
+            stuck: Stuck::default(),
             locked: AtomicUsize::new(0),
             ids: AtomicU64::new(1),
             number: trace::next_number(),

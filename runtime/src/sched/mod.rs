@@ -13,7 +13,7 @@
 //! | `residents` | what lives on one thread |
 //! | `ps` | how many Ps there are |
 //! | `timers`, `paused` | the timer heaps; the test clock |
-//! | `sysmon` | the watchman |
+//! | `sysmon`, `stuck` | the watchman; whom it reports |
 //! | `wait` | why a G waits |
 //! | `dump`, `schedtrace` | a look at everything |
 //! | `dead` | deadlocks |
@@ -89,6 +89,8 @@ pub(crate) mod status;
 mod status_model;
 #[cfg(not(loom))]
 mod steal;
+#[cfg(not(loom))]
+pub(crate) mod stuck;
 #[cfg(not(loom))]
 mod sysmon;
 #[cfg(not(loom))]

@@ -114,6 +114,8 @@ pub struct Metrics {
     pub stack_memory: usize,
     /// Bytes of task memory held from the allocator.
     pub task_memory: usize,
+    /// Tasks and goroutines reported to [`Builder::on_stuck`](crate::Builder::on_stuck).
+    pub stuck: u64,
     /// Timers that are armed.
     pub timers: usize,
     /// How long tasks and goroutines wait until they run.
@@ -189,6 +191,7 @@ impl Sched {
             spawned: spawned.iter().sum(),
             stack_memory: stack::pool::stats().iter().map(|s| s.committed_bytes()).sum(),
             task_memory: self.heap.bytes(),
+            stuck: self.stuck_count(),
             timers: self.ps.iter().map(|p| p.timers.armed()).sum(),
             latency: self.latency(),
             per_proc,

@@ -80,6 +80,8 @@ struct Watched {
     syscall: Option<u32>,
     /// Its owner was asked to yield.
     asked: bool,
+    /// What it runs is a suspect (`stuck.rs`).
+    suspected: bool,
 }
 
 /// Foreign wakers; they are woken when this is dropped, also by a runtime that ends.
@@ -172,6 +174,7 @@ impl Sched {
             let now = clock::now();
             self.sysmon.set_coarse(now);
             self.schedtrace_if_due(&mut trace, now);
+            self.report_stuck(now);
             if self.is_running() {
                 idle_looks = 0;
                 self.poll_if_overdue(now);
@@ -182,7 +185,7 @@ impl Sched {
                     pool::scavenge(TRIM_MOST);
                     self.forgive_sites();
                 }
-            } else if idle_looks < IDLE_LOOKS {
+            } else if idle_looks < IDLE_LOOKS || self.has_suspects() {
                 idle_looks += 1;
             } else {
                 self.sleep_while_idle();
@@ -219,8 +222,10 @@ impl Sched {
         // SAFETY: Ms live as long as the scheduler. Acquire: pairs with `acquirep`.
         let owner = unsafe { p.owner.load(Ordering::Acquire).as_ref() };
         let syscall = owner.and_then(M::syscall);
-        let before =
-            std::mem::replace(watched, Watched { dispatches, since: now, syscall, asked: false });
+        let before = std::mem::replace(
+            watched,
+            Watched { dispatches, since: now, syscall, ..Watched::default() },
+        );
         // Where dispatches take microseconds, 61 of them are too many to wait for. Relaxed: a hint.
         let slow = dispatches - before.dispatches < SLOW;
         p.counters.slow.store(slow, Ordering::Relaxed);
@@ -231,6 +236,7 @@ impl Sched {
         }
         watched.since = before.since;
         watched.asked = before.asked;
+        watched.suspected = before.suspected || self.suspect(p, owner, before.since, now);
         let in_syscall = syscall.is_some() && syscall == before.syscall;
         let overdue = now - before.since >= SLICE;
         if overdue && !watched.asked {

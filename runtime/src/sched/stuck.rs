@@ -1,0 +1,159 @@
+//! Gs that keep a thread for too long: who they are, told to `Builder::on_stuck`.
+//!
+//! sysmon sees that a P dispatches nothing. Half a slice later it locks the owner out for a moment
+//! and notes which G that is: a *suspect*. It stays one while its M runs it, with the P or, when that
+//! has been taken, without one; when its time is over it is reported, once. The callback is user
+//! code, so a thread for blocking tasks calls it.
+
+use std::fmt;
+use std::panic::Location;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use super::Sched;
+use super::g::GRef;
+use super::m::M;
+use super::p::P;
+use super::sysmon::SLICE;
+use crate::spawn;
+
+/// A task or goroutine that has run for long without coming back to the scheduler. See
+/// [`Builder::on_stuck`](crate::Builder::on_stuck).
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct StuckReport {
+    /// Its id, as dumps and traces have it.
+    pub id: u64,
+    /// Its name, if it has one.
+    pub name: Option<String>,
+    /// Whether it is a goroutine; else it is a task.
+    pub is_goroutine: bool,
+    /// Where it was spawned.
+    pub spawned_at: &'static Location<'static>,
+    /// For how long it has been running, and still was when this was found.
+    pub running_for: Duration,
+    /// Whether its P has been given to another thread meanwhile, so that only what lives on its own
+    /// thread has to wait.
+    pub lost_its_p: bool,
+}
+
+impl fmt::Display for StuckReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kind = if self.is_goroutine { "goroutine" } else { "task" };
+        write!(f, "{kind} {} ", self.id)?;
+        if let Some(name) = &self.name {
+            write!(f, "`{name}` ")?;
+        }
+        write!(f, "has been running for {:?}, created at {}", self.running_for, self.spawned_at)
+    }
+}
+
+/// Whom to tell, and after how long.
+#[derive(Clone)]
+pub(crate) struct OnStuck {
+    pub(crate) after: Duration,
+    pub(crate) call: Arc<dyn Fn(&StuckReport) + Send + Sync>,
+}
+
+impl fmt::Debug for OnStuck {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OnStuck").field("after", &self.after).finish_non_exhaustive()
+    }
+}
+
+/// See the module.
+#[derive(Default)]
+pub(super) struct Stuck {
+    /// sysmon's own.
+    suspects: Mutex<Vec<Suspect>>,
+    reported: AtomicU64,
+}
+
+struct Suspect {
+    m: &'static M,
+    p: &'static P,
+    /// The G, as an address that is never followed.
+    g: usize,
+    report: StuckReport,
+    is_named: bool,
+    dispatches: u64,
+    since: u64,
+}
+
+impl Suspect {
+    /// Whether its M runs it yet, and has done nothing else.
+    fn is_running(&self) -> bool {
+        let has_p = self.m.p().is_some_and(|p| std::ptr::eq(p, self.p));
+        let stands = has_p && self.p.counters.dispatches() == self.dispatches;
+        self.m.curg().is_some_and(|g| g.as_raw().addr() == self.g) && (stands || self.is_detached())
+    }
+
+    fn is_detached(&self) -> bool {
+        self.m.detached.load(Ordering::Relaxed) // Relaxed: a hint
+    }
+}
+
+impl Sched {
+    /// Looks at what `owner` runs, whose P has stood still since then. True if it has been noted.
+    pub(super) fn suspect(&self, p: &'static P, owner: &'static M, since: u64, now: u64) -> bool {
+        let Some(on) = &self.config.on_stuck else { return true };
+        if owner.syscall().is_some() || now - since < (SLICE / 2).min(nanos(on.after)) {
+            return false;
+        }
+        let found = owner.lock_out(p, 1, || {
+            let g = owner.curg()?;
+            Some((g.as_raw().addr(), describe(g), g.is_named(), p.counters.dispatches()))
+        });
+        let Some((g, report, is_named, dispatches)) = found.flatten() else { return false };
+        let suspect = Suspect { m: owner, p, g, report, is_named, dispatches, since };
+        self.suspects().push(suspect);
+        true
+    }
+
+    /// Tells of those whose time is over, and forgets those that have stopped.
+    pub(super) fn report_stuck(&self, now: u64) {
+        let Some(on) = &self.config.on_stuck else { return };
+        let mut suspects = self.suspects();
+        suspects.retain(Suspect::is_running);
+        let is_over = |s: &mut Suspect| now.saturating_sub(s.since) >= nanos(on.after);
+        for suspect in suspects.extract_if(.., is_over) {
+            let name = if suspect.is_named { self.name_by_id(suspect.report.id) } else { None };
+            let running_for = Duration::from_nanos(now - suspect.since);
+            let lost_its_p = suspect.is_detached();
+            let report = StuckReport { name, running_for, lost_its_p, ..suspect.report };
+            self.stuck.reported.fetch_add(1, Ordering::Relaxed); // Relaxed: a count
+            let call = on.call.clone();
+            drop(spawn::blocking_on(self, Location::caller(), false, move || call(&report)));
+        }
+    }
+
+    /// Whether sysmon should go on looking.
+    pub(super) fn has_suspects(&self) -> bool {
+        !self.suspects().is_empty()
+    }
+
+    /// How many have been reported.
+    pub(super) fn stuck_count(&self) -> u64 {
+        self.stuck.reported.load(Ordering::Relaxed) // Relaxed: statistics
+    }
+
+    fn suspects(&self) -> MutexGuard<'_, Vec<Suspect>> {
+        self.stuck.suspects.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn describe(g: GRef) -> StuckReport {
+    StuckReport {
+        id: g.id(),
+        name: None,
+        is_goroutine: g.vtable().is_goroutine,
+        spawned_at: g.spawned_at(),
+        running_for: Duration::ZERO,
+        lost_its_p: false,
+    }
+}
+
+fn nanos(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}
