@@ -70,8 +70,7 @@ fn timers_are_counted_while_they_are_armed() {
 fn dispatches_add_up() {
     for_procs(|rt| {
         let handle = rt.handle();
-        let dispatches =
-            || -> u64 { handle.metrics().per_proc.iter().map(|p| p.dispatches).sum() };
+        let dispatches = || -> u64 { handle.metrics().per_proc.iter().map(|p| p.dispatches).sum() };
         let before = dispatches();
         rt.block_on(rt.spawn(async {
             for _ in 0..10_000 {
