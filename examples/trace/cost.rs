@@ -14,7 +14,7 @@ const ROUNDS: usize = 9;
 const CONNECTIONS: usize = 50;
 
 /// Prints nanoseconds per operation, the median of the rounds.
-pub fn measure() -> Result<()> {
+pub(crate) fn measure() -> Result<()> {
     let runtime = gort::Builder::new().procs(2).build()?;
     println!("{:24} {:>9} {:>9}   ratio", "", "off", "on");
     compare("echo, 50 x 64 bytes", &runtime, echo)?;

@@ -14,9 +14,9 @@ const BAND: f64 = 26.0;
 const PITCH: f64 = 52.0;
 /// Before and after the retake, in microseconds.
 const BEFORE: f64 = 11_500.0;
-const LENGTH: f64 = 20_000.0;
+const LENGTH: f64 = 32_000.0;
 /// Every so many microseconds there is a line.
-const GRID: f64 = 2_000.0;
+const GRID: f64 = 4_000.0;
 
 const NAMES: [&str; 4] = ["client", "connection", "worker", "accept"];
 const MARKS: [(&str, &str); 4] =
@@ -39,7 +39,7 @@ text { fill: #e6edf3 }
 ";
 
 /// Draws the trace `json`.
-pub fn draw(json: &str) -> Result<String> {
+pub(crate) fn draw(json: &str) -> Result<String> {
     let whole: Value = serde_json::from_str(json)?;
     let events = whole["traceEvents"].as_array().ok_or("no events")?;
     let retake = events.iter().find(|e| e["name"] == "retake").ok_or("no retake: try again")?;

@@ -1,5 +1,6 @@
 //! What is watched: clients ask a server for sums, each connection is a goroutine, tasks compute
-//! the sums. One request is a report that takes far longer than a slice.
+//! the sums. One request of each client is for a report that takes far longer than
+//! a slice: together they keep all Ps busy.
 
 use std::io::{Read, Write};
 use std::net::SocketAddr;
@@ -14,8 +15,8 @@ use super::Result;
 
 const CLIENTS: u8 = 4;
 const REQUESTS: u8 = 40;
-/// The request for the report.
-const REPORT: (u8, u8) = (0, 15);
+/// Each client asks for the report at this request.
+const REPORT: u8 = 15;
 const REPORT_TIME: Duration = Duration::from_millis(16);
 /// Between two requests of a client.
 const PAUSE: Duration = Duration::from_micros(300);
@@ -23,18 +24,18 @@ const PAUSE: Duration = Duration::from_micros(300);
 /// A job, and where its result goes.
 type Job = (u8, gort::sync::oneshot::Sender<u8>);
 
-pub fn run() -> Result<()> {
+pub(crate) fn run() -> Result<()> {
     let runtime = gort::Builder::new().procs(2).build()?;
     runtime.run(|| {
         let listener = TcpListener::bind("127.0.0.1:0").wait()?;
         let addr = listener.local_addr()?;
         let (jobs, todo) = gort::chan::bounded(8);
-        for _ in 0..2 {
+        for _ in 0..CLIENTS {
             let todo = todo.clone();
             drop(Builder::new().name("worker").spawn(work(todo))?);
         }
         drop(Builder::new().name("accept").go(move || accept(&listener, &jobs))?);
-        let clients = (0..CLIENTS).map(|i| Builder::new().name("client").go(move || ask(addr, i)));
+        let clients = (0..CLIENTS).map(|_| Builder::new().name("client").go(move || ask(addr)));
         let clients: Vec<_> = clients.collect::<std::io::Result<_>>()?;
         clients.into_iter().try_for_each(|client| client.wait()?)
     })
@@ -71,10 +72,10 @@ async fn work(todo: Receiver<Job>) {
     }
 }
 
-fn ask(addr: SocketAddr, client: u8) -> Result<()> {
+fn ask(addr: SocketAddr) -> Result<()> {
     let mut stream = TcpStream::connect(addr).wait()?;
     for i in 0..REQUESTS {
-        let n = if (client, i) == REPORT { 255 } else { i };
+        let n = if i == REPORT { 255 } else { i };
         stream.write_all(&[n])?;
         let mut answer = [0];
         stream.read_exact(&mut answer)?;
