@@ -1,7 +1,7 @@
 //! The hooks of the tracer: what happened, when, on which P and M, to which G.
 //!
 //! A hook is one call. While nobody records it is a load of one word and a branch that is never
-//! taken; else it reads the clock (of all its cost, 40 ns, the greater part) and pushes a record to
+//! taken; else it reads the clock and pushes a record to
 //! the ring of its thread (`util/ring.rs`), which takes no lock and never waits. A thread gets its
 //! ring with its first event, and leaves it to the next thread when it ends: rings live for ever,
 //! and readers need not know when threads come and go.
