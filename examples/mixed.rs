@@ -33,7 +33,7 @@ fn main() -> io::Result<()> {
     reader.wait()??;
     let answers = writer.wait()??;
     println!("the future read {LINES} lines, the goroutine wrote {answers}: the sum is {sum}");
-    assert_eq!(sum, (1..=LINES).map(|n| n * n).sum());
+    assert_eq!(sum, (1..=LINES).map(|n| n * n).sum::<u64>());
     Ok(())
 }
 

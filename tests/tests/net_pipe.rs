@@ -1,8 +1,7 @@
 //! Pipes. From Go's os/pipe_test.go, os/timeout_test.go and net/write_unix_test.go: EPIPE,
-//! ClosedPipeRaceRead, ClosedPipeRaceWrite, CloseWithBlockingReadByNewFile, ReadNonblockingFd,
-//! NonpollableDeadline, EndlessWrite. Not here: StdPipe (a process that dies by SIGPIPE; Rust ignores
-//! it), FdReadRace (`Fd` sets a file to blocking mode; ours does not), CloseWithBlockingReadByFd (the
-//! same).
+//! ClosedPipeRaceRead, ClosedPipeRaceWrite, ReadNonblockingFd, NonpollableDeadline, EndlessWrite. Not
+//! here: StdPipe (a process that dies by SIGPIPE; Rust ignores it), FdReadRace (`Fd` sets a file to
+//! blocking mode; ours does not), CloseWithBlockingReadByFd and ByNewFile (the same).
 
 mod net_modes;
 
@@ -80,32 +79,34 @@ fn checksum(block: &[u8], seed: u64) -> u64 {
     words.fold(seed, |sum, word| (sum ^ u64::from_le_bytes(*word)).rotate_left(7))
 }
 
+const BYTES: usize = if cfg!(debug_assertions) { 64 << 20 } else { 1 << 30 };
+
+/// Writes that many bytes, in blocks of random length; returns their checksum.
+fn send_all(mut rng: Rng, mut write: impl FnMut(&[u8])) -> u64 {
+    let mut block = vec![0; 1 << 20];
+    let (mut left, mut sum) = (BYTES, 0);
+    while left > 0 {
+        let n = left.min(8 * (1 + rng.below(1 << 17) as usize));
+        block[..8].copy_from_slice(&(left as u64).to_le_bytes());
+        sum = checksum(&block[..n], sum);
+        write(&block[..n]);
+        left -= n;
+    }
+    sum
+}
+
 /// 1 GiB through a pipe (1/16 in a debug build), with a checksum, and blocks of random length.
 #[test]
 fn a_gibibyte() {
-    const BYTES: usize = if cfg!(debug_assertions) { 64 << 20 } else { 1 << 30 };
     let mut rng = Rng::from_env();
     let _machine = alone();
-    let send = |mut rng: Rng, mut write: Box<dyn FnMut(&[u8]) + Send>| {
-        let mut block = vec![0; 1 << 20];
-        let (mut left, mut sum) = (BYTES, 0);
-        while left > 0 {
-            let n = left.min(8 * (1 + rng.below(1 << 17) as usize));
-            block[..8].copy_from_slice(&(left as u64).to_le_bytes());
-            sum = checksum(&block[..n], sum);
-            write(&block[..n]);
-            left -= n;
-        }
-        sum
-    };
     for mode in net_modes::MODES {
         let theirs = rng.split();
         net_modes::check(mode, 2, |rt, _| {
             let (mut sender, mut receiver) = rt.run(|| pipe().unwrap());
             let rng = theirs.clone();
-            let writer = rt.go(move || {
-                send(rng, Box::new(move |block| Write::write_all(&mut sender, block).unwrap()))
-            });
+            let writer =
+                rt.go(move || send_all(rng, |block| Write::write_all(&mut sender, block).unwrap()));
             let reader = rt.spawn(async move {
                 let mut block = vec![0; 64 << 10];
                 let (mut total, mut sum) = (0, 0);

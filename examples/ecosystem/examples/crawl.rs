@@ -14,7 +14,6 @@ use std::error::Error;
 use std::time::{Duration, Instant};
 
 use gort::net::TcpListener;
-use gort::prelude::*;
 use gort_ecosystem::http::{BODY, serve_slowly};
 use gort_ecosystem::transport;
 use ureq::{Agent, config::Config};

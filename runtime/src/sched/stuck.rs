@@ -56,6 +56,10 @@ pub(crate) struct OnStuck {
     pub(crate) call: Arc<dyn Fn(&StuckReport) + Send + Sync>,
 }
 
+// The callback runs on a thread of its own, and nobody looks into it after a panic.
+impl std::panic::UnwindSafe for OnStuck {}
+impl std::panic::RefUnwindSafe for OnStuck {}
+
 impl fmt::Debug for OnStuck {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("OnStuck").field("after", &self.after).finish_non_exhaustive()
