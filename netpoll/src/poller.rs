@@ -121,6 +121,8 @@ impl Netpoll {
         // The slot first: the event may come before the syscall returns.
         let desc = Desc::open(&self.slab, start)?;
         let interest = Interest::READABLE | Interest::WRITABLE;
+        #[cfg(any(target_os = "linux", target_os = "android"))]
+        let interest = interest | Interest::PRIORITY;
         let done = self.registry.register(source, Token(desc.token()), interest);
         done.or_else(|error| self.end(&desc, || Err(error)))?;
         Ok(desc)
@@ -273,6 +275,7 @@ fn flags_of(event: &Event) -> Flags {
         .ready(write, event.is_writable() || event.is_error())
         .closed(read, event.is_read_closed())
         .closed(write, hung_up)
+        .urgent(event.is_priority())
 }
 
 /// The thread that may block in the poll. While it exists nobody else polls.

@@ -15,7 +15,8 @@
 //!   tick it saw and no other.
 //! - **Flags**: READY per direction, set by events, taken back by `clear`; CLOSED per direction, set
 //!   by events, never taken back; EXPIRED per direction, set and taken back by the owner of the
-//!   deadline ([`Slot::expire`], [`Slot::revive`]); SHUT, set once when the whole poller closes.
+//!   deadline ([`Slot::expire`], [`Slot::revive`]); URGENT, set by events, never taken back; SHUT, set
+//!   once when the whole poller closes.
 //!
 //! # Invariants
 //!
@@ -42,6 +43,7 @@ const WRITE_CLOSED: u64 = 1 << 3;
 const SHUT: u64 = 1 << 4;
 const READ_EXPIRED: u64 = 1 << 5;
 const WRITE_EXPIRED: u64 = 1 << 6;
+const URGENT: u64 = 1 << 7;
 
 const TICK_MASK: u64 = 0xffff;
 const READ_TICK_SHIFT: u32 = 8;
@@ -119,6 +121,11 @@ impl Flags {
         let flags = direction.ready() | direction.closed();
         if yes { Flags(self.0 | flags) } else { self }
     }
+
+    /// There is, or has been, urgent data.
+    pub(crate) fn urgent(self, yes: bool) -> Flags {
+        if yes { Flags(self.0 | URGENT) } else { self }
+    }
 }
 
 /// What [`Desc::poll_ready`](crate::Desc::poll_ready) saw: a reason to try.
@@ -128,13 +135,15 @@ impl Flags {
 pub struct Readiness {
     tick: u16,
     closed: bool,
+    urgent: bool,
 }
 
 impl Readiness {
     fn of(state: u64, direction: Direction) -> Option<Readiness> {
         let closed = state & direction.closed() != 0;
         let ready = state & direction.ready() != 0;
-        (ready || closed).then(|| Readiness { tick: tick_of(state, direction), closed })
+        let urgent = state & URGENT != 0;
+        (ready || closed).then(|| Readiness { tick: tick_of(state, direction), closed, urgent })
     }
 
     /// Has the kernel reported the end of this direction (the peer's end of stream, a reset)?
@@ -142,6 +151,12 @@ impl Readiness {
     /// What was received before can still be read. A direction that has ended is always ready.
     pub fn is_closed(&self) -> bool {
         self.closed
+    }
+
+    /// Has the peer sent urgent data at some time? Reads of a TCP stream stop before it and after
+    /// it, so a short one does not mean that there is no more.
+    pub fn is_urgent(&self) -> bool {
+        self.urgent
     }
 }
 

@@ -31,10 +31,9 @@ for package in gort-ecosystem gort-ecosystem-tokio; do
 done
 cargo test -p gort --doc --all-features compat
 
-for file in examples/ecosystem{,-tokio}/examples/*.rs; do
-    [[ -e $file ]] || continue
-    package=gort-$(basename "$(dirname "$(dirname "$file")")")
-    name=$(basename "$file" .rs)
+for example in examples/ecosystem{,-tokio}/examples/*; do
+    package=gort-$(basename "$(dirname "$(dirname "$example")")")
+    name=$(basename "$example" .rs)
     echo "--- $name"
     cargo build --quiet -p "$package" --example "$name"
     timeout 60 "${CARGO_TARGET_DIR:-target}/debug/examples/$name" --once || fail "$name failed"

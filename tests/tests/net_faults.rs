@@ -13,10 +13,11 @@ use futures::io::{AsyncReadExt, AsyncWriteExt};
 use gort::net::{TcpListener, TcpStream};
 use gort::time::{Instant, sleep, timeout};
 use gort_tests::{
-    Child, Counts, alone, eventually, fds, for_procs, for_procs_async, is_child, returns, runtime,
-    until,
+    BOUND, Child, Counts, alone, eventually, fds, for_procs, for_procs_async, is_child, returns,
+    runtime, until,
 };
 use rustix::process::{Resource, Rlimit, setrlimit};
+use socket2::SockRef;
 
 const ANY: (Ipv4Addr, u16) = (Ipv4Addr::LOCALHOST, 0);
 
@@ -31,6 +32,24 @@ async fn pair() -> (TcpStream, TcpStream) {
 fn reset(stream: TcpStream) {
     stream.set_linger(Some(Duration::ZERO)).unwrap();
     drop(stream);
+}
+
+/// A read stops before urgent data, although there is more behind it, of which the kernel does not
+/// tell again.
+#[test]
+fn urgent_data() {
+    for_procs_async(|| async {
+        let (client, mut server) = pair().await;
+        let client = SockRef::from(&client);
+        for _ in 0..3 {
+            client.send(b"ab").unwrap();
+            client.send_out_of_band(b"c").unwrap();
+            client.send(b"de").unwrap();
+            let mut read = [0; 4];
+            timeout(BOUND, server.read_exact(&mut read)).await.expect("there is more").unwrap();
+            assert_eq!(&read, b"abde");
+        }
+    });
 }
 
 #[test]

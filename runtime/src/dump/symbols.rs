@@ -50,7 +50,6 @@ pub(super) fn trim(frames: &[Frame]) -> &[Frame] {
     let lead = frames.iter().take_while(machinery).count();
     let begin = frames[..lead].iter().rposition(is_gorts).map_or(0, |i| i + 1);
     let rest = &frames[begin..];
-    let starts = |frame: &Frame| name(frame).starts_with("gort::task::goroutine::");
     let Some(end) = rest.iter().rposition(starts) else { return rest };
     let between = rest[..end].iter().rev().take_while(|frame| is_stds(frame)).count();
     &rest[..end - between]
@@ -60,12 +59,36 @@ fn name(frame: &Frame) -> &str {
     frame.function.as_deref().unwrap_or_default().trim_start_matches(['<', '&'])
 }
 
+fn file(frame: &Frame) -> &str {
+    frame.file.as_deref().unwrap_or_default()
+}
+
+/// Whether the function is in a source file of gort's. Where a program has line tables and no more,
+/// the names of many functions are without their path.
+fn is_in_sources(frame: &Frame) -> bool {
+    let sources = file!().trim_end_matches("dump/symbols.rs");
+    file(frame).contains(sources)
+}
+
 fn is_gorts(frame: &Frame) -> bool {
     let name = name(frame);
-    name.starts_with("gort::") || name.starts_with("context::") || name.contains(" as gort::")
+    let named = name.starts_with("gort::") || name.contains(" as gort::");
+    named || is_in_sources(frame) || is_contexts(frame)
+}
+
+/// The crate that switches stacks.
+fn is_contexts(frame: &Frame) -> bool {
+    name(frame).starts_with("context::") || file(frame).contains("/context-")
 }
 
 fn is_stds(frame: &Frame) -> bool {
     let name = name(frame);
-    ["std::", "core::", "alloc::", "__rust_try"].iter().any(|prefix| name.starts_with(prefix))
+    let named = ["std::", "core::", "alloc::", "__rust_try"].iter().any(|it| name.starts_with(it));
+    named || file(frame).starts_with("/rustc/")
+}
+
+/// What starts a goroutine.
+fn starts(frame: &Frame) -> bool {
+    let named = name(frame).starts_with("gort::task::goroutine::");
+    named || is_in_sources(frame) && file(frame).ends_with("task/goroutine.rs")
 }

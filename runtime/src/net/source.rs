@@ -120,7 +120,8 @@ impl<S: event::Source> Source<S> {
             let seen = ready!(note_wait(self.desc.poll_ready(direction, cx), cx, WaitReason::Io))?;
             match op(&self.io) {
                 Ok(n) => {
-                    if 0 < n && n < room.min(MAX_BYTES) && cfg!(target_os = "linux") {
+                    let short = 0 < n && n < room.min(MAX_BYTES) && !seen.is_urgent();
+                    if short && cfg!(target_os = "linux") {
                         self.desc.clear(direction, seen);
                     }
                     return Poll::Ready(Ok(n));
