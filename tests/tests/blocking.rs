@@ -412,12 +412,14 @@ fn abort_of_a_blocking_task() {
     for_procs(|rt| {
         let rt = Builder::new().procs(rt.handle().metrics().procs).max_threads(6).build().unwrap();
         let (stop, begun) = (Arc::<AtomicBool>::default(), Arc::<AtomicUsize>::default());
+        let first = Arc::<AtomicBool>::default();
         let entered = rt.enter();
         let all: Vec<_> = (0..10)
             .map(|i| {
-                let (stop, begun) = (stop.clone(), begun.clone());
+                let (stop, begun, first) = (stop.clone(), begun.clone(), first.clone());
                 spawn_blocking(move || {
                     begun.fetch_add(1, SeqCst);
+                    first.fetch_or(i == 0, SeqCst);
                     while !stop.load(SeqCst) {
                         thread::sleep(Duration::from_millis(1));
                     }
@@ -426,7 +428,7 @@ fn abort_of_a_blocking_task() {
             })
             .collect();
         drop(entered);
-        eventually("some run", || begun.load(SeqCst) > 0);
+        eventually("the first one runs", || first.load(SeqCst));
         let metrics = rt.handle().metrics();
         assert!(metrics.threads <= 6, "{metrics:?}");
         assert_eq!(metrics.blocking, 10);

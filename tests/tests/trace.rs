@@ -337,12 +337,12 @@ fn flight_recorder_forgets() {
 fn flight_recorder_concurrent_write_to() {
     let _machine = alone();
     for_procs_alone(|rt| {
-        let recorder = FlightRecorder::start(Duration::from_millis(200), 1 << 20).expect("one");
+        let recorder = FlightRecorder::start(Duration::from_millis(200), 1 << 17).expect("one");
         let stop = AtomicBool::new(false);
         thread::scope(|scope| {
             scope.spawn(|| load(rt, &stop));
             let dump = || {
-                for _ in 0..3 {
+                for _ in 0..2 {
                     let mut bytes = Vec::new();
                     recorder.write_to(&mut bytes).expect("written");
                     Read::parse(&bytes);

@@ -387,7 +387,10 @@ impl M {
     fn run_timers_slow(&self, p: &P) {
         // SAFETY: this M holds the P, inside the core.
         let local = unsafe { p.local() };
-        if local.clock_in > 0 && !local.is_empty() {
+        // Relaxed: a hint, from sysmon. Where dispatches take long, each one looks: eight that take
+        // 10 ms are too many to wait for.
+        let slow = p.counters.slow.load(Ordering::Relaxed);
+        if local.clock_in > 0 && !local.is_empty() && !slow {
             local.clock_in -= 1;
             return;
         }
