@@ -29,17 +29,17 @@ use crate::time::{self, Sleep, sleep_until};
 /// threads.
 ///
 /// # Examples
+/// With quinn's feature `rustls-ring` the config can be `EndpointConfig::default()`; the example
+/// `quic_echo` of the repository is a whole server.
 /// ```
 /// use gort::compat::quinn::GortRuntime;
 /// use std::net::UdpSocket;
 /// use std::sync::Arc;
 ///
-/// # fn main() -> std::io::Result<()> { gort::block_on(async {
-/// let socket = UdpSocket::bind("127.0.0.1:0")?;
-/// let endpoint =
-///     quinn::Endpoint::new(Default::default(), None, socket, Arc::new(GortRuntime))?;
-/// endpoint.wait_idle().await;
-/// # Ok(()) }) }
+/// fn endpoint(config: quinn::EndpointConfig) -> std::io::Result<quinn::Endpoint> {
+///     let socket = UdpSocket::bind("127.0.0.1:0")?;
+///     quinn::Endpoint::new(config, None, socket, Arc::new(GortRuntime))
+/// }
 /// ```
 #[derive(Debug, Clone, Copy, Default)]
 pub struct GortRuntime;
