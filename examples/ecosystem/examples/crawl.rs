@@ -4,8 +4,8 @@
 //! ```text
 //! cargo run --release -p gort-ecosystem --example crawl
 //! ```
-//! 1. As it is, in goroutines: gort finds that threads are blocked, and gives their Ps to others.
-//!    A few of them may be blocked at a time.
+//! 1. As it is, in goroutines: gort finds that threads are blocked, and gives their Ps to others,
+//!    10 ms after each began.
 //! 2. Each request in `gort::blocking`, which says so beforehand: all at once, each on a thread.
 //! 3. Over gort's sockets (`transport.rs`, outside of what ureq promises to keep): all at once, and
 //!    no thread is blocked.

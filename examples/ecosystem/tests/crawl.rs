@@ -25,9 +25,9 @@ fn sum() -> Duration {
     DELAY * REQUESTS as u32
 }
 
-/// Runs `crawl` on `procs` Ps against a server on a runtime of its own, as if it were far away: who
-/// blocks all the threads of a runtime cannot wait for what only that runtime would do. How long
-/// it took, and what gort counted.
+/// Runs `crawl` on `procs` Ps against a server on a runtime of its own, as if it were far away: the
+/// clients' blocked threads should not be the server's neighbours. How long it took, and what gort
+/// counted.
 fn timed(procs: usize, crawl: impl FnOnce(&str) + Send + 'static) -> (Duration, Metrics) {
     let (rt, far_away) = (runtime(procs), runtime(1));
     let url = far_away.run(|| {
