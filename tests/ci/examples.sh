@@ -35,6 +35,9 @@ says sieve 'prime number 200 is 1223' 200
 says pipeline '6171 takes the most steps to 1: 261'
 says select_timeout 'gave up: true'
 says chat 'the guests have been heard'
+trace=$(mktemp)
+says trace ' events, ' "$trace"
+rm "$trace"
 
 for mode in async goroutine; do
     echo "--- tour --mode $mode"
