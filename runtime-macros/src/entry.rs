@@ -231,8 +231,9 @@ fn runtime(entry: Entry, args: &Args) -> TokenStream {
     let start_paused = args.start_paused.map(|yes| quote!(.start_paused(#yes)));
     let mut builder = quote!(#gort::Builder::new() #procs #stack_size #start_paused);
     if let Some(migrate) = &args.migrate {
-        // It stands at the user's own word, so that the lint `unsafe_code` sees it. At the
-        // keyword, clippy would ask for a comment in a body that the user has not written.
+        // SAFETY: of the code that is made: the user's `unsafe(migrate)` promises what the function
+        // asks for. It stands at that word, so that the lint `unsafe_code` sees it; at the keyword
+        // clippy would ask for a comment in a body that the user has not written.
         builder = quote_spanned! {migrate.span()=>
             unsafe { #gort::Builder::migrate_goroutines(#builder) }
         };

@@ -38,8 +38,9 @@
 //! Whatever runs or yields: a runnable task, an expired timer and a ready socket each get their
 //! turn within a bounded number of dispatches, as long as a P is free at all. Woken tasks, the
 //! global queue and the network are looked at on every 61st dispatch at the latest (on every 8th
-//! where dispatches take microseconds), the oldest spawn on every 1021st, timers at every 8th, and
-//! sysmon polls the network every 10 ms if nobody else does.
+//! where dispatches take microseconds), the oldest spawn on every 1021st, timers at every 8th (at
+//! each one where they take microseconds), and sysmon polls the network every 10 ms if nobody else
+//! does.
 //!
 //! A task or goroutine that never stops costs the others at most about one such tick: when it has
 //! computed, or blocked its thread, for 10 ms, and somebody could use its P, sysmon gives that to
@@ -52,6 +53,10 @@
 //! |---|---|---|
 //! | `macros` | yes | [`main`], [`test`](macro@test), and the `select!` family |
 //! | `net` | yes | [`net`]: sockets and pipes |
+//! | `process` | yes | child processes |
+//! | `signal` | yes | signals of the system |
+//! | `backtrace` | yes | the stacks in a [`dump`], by the `backtrace` crate |
+//! | `hyper`, `axum`, `quinn` | no | `compat`: what these libraries ask of a runtime; none brings tokio's |
 //! | `tokio-io` | no | tokio's `AsyncRead` and `AsyncWrite` for all streams; no tokio runtime comes with it |
 //!
 //! # Unsafe code
@@ -76,7 +81,7 @@
 //! | `stack` | the arenas, the switch, the fault handler |
 //! | `sync` | the values behind locks; the wait list through pinned futures |
 //! | `thread` | what a blocking call borrows, on another thread |
-//! | `util::note`, `util::fence` | futex and membarrier |
+//! | `util::note`, `util::fence`, `util` | futex and membarrier; the number of the thread |
 #![deny(unsafe_code)]
 #![cfg_attr(loom, allow(dead_code))]
 
