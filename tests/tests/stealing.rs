@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use futures::channel::oneshot;
 use futures::future::join_all;
@@ -227,4 +227,41 @@ fn never_more_than_procs_at_once() {
         rt.block_on(join_all(tasks)).into_iter().for_each(Result::unwrap);
         assert!(most.load(SeqCst) <= procs, "{} at P = {procs}", most.load(SeqCst));
     }
+}
+
+/// No P ever runs dry, and no third thread may take the P of the one that stands still: whoever is
+/// busy has to look.
+#[test]
+fn the_busy_relieve_those_that_stand_still() {
+    let _machine = beside_others();
+    let rt = gort::Builder::new().procs(2).max_threads(2).build().unwrap();
+    let _watchdog = Watchdog::start(rt.handle());
+    let done = Arc::new(AtomicUsize::new(0));
+    let both = Together::new(2);
+    let busy = rt.spawn({
+        let (both, done) = (both.clone(), done.clone());
+        async move {
+            both.meet();
+            while done.load(SeqCst) < 4 {
+                let start = Instant::now();
+                while start.elapsed() < Duration::from_micros(20) {}
+                gort::yield_now().await;
+            }
+        }
+    });
+    let stands = rt.spawn(async move {
+        both.meet();
+        let spawn = |_| gort::spawn(count(done.clone()));
+        let spawned: Vec<_> = (0..4).map(spawn).collect();
+        let start = Instant::now();
+        while done.load(SeqCst) < 4 {
+            assert!(start.elapsed() < BOUND, "nobody took what waits here");
+        }
+        join_all(spawned).await
+    });
+    rt.block_on(async { (busy.await.unwrap(), stands.await.unwrap()) });
+}
+
+async fn count(done: Arc<AtomicUsize>) {
+    done.fetch_add(1, SeqCst);
 }

@@ -26,7 +26,7 @@ use crossbeam_utils::CachePadded;
 use super::Sched;
 use super::g::{G, GRef, Runnable};
 use super::p::P;
-use super::steal::Profit;
+use super::steal::{Neighbour, Profit};
 use super::trace::{self, Kind};
 use crate::stack::pool::LocalPool;
 use crate::util::fence as asymmetric;
@@ -93,6 +93,7 @@ pub(crate) struct M {
     /// The running G called `yield_now`.
     yielded: Cell<bool>,
     pub(super) profit: Cell<Profit>,
+    pub(super) neighbour: Cell<Neighbour>,
     /// The P was taken while a G ran here, which still runs (`handoff.rs`).
     pub(super) detached: AtomicBool,
     /// And it was asleep in the kernel then.
@@ -205,6 +206,7 @@ impl M {
             acquired_at: Cell::new(0),
             yielded: Cell::new(false),
             profit: Cell::new(Profit::default()),
+            neighbour: Cell::new(Neighbour::default()),
             detached: AtomicBool::new(false),
             asleep: AtomicBool::new(false),
             syscalls: AtomicU32::new(0),

@@ -170,6 +170,12 @@ impl P {
         !self.owner.load(Ordering::Relaxed).is_null()
     }
 
+    /// Whether somebody holds it and thieves would find something: a hint.
+    pub(super) fn has_waiting(&self) -> bool {
+        let hidden = self.counters.hidden.load(Ordering::Relaxed); // Relaxed: a hint
+        (hidden > 0 || !self.stealers.is_empty()) && self.is_held()
+    }
+
     /// Whether whoever holds it is inside the core, and nothing is queued here: a hint.
     pub(super) fn seems_to_search(&self) -> bool {
         // SAFETY: Ms live as long as the scheduler. Acquire: pairs with `acquirep`.

@@ -331,6 +331,10 @@ impl M {
         let sched = self.sched();
         self.poll_once(p);
         self.advance_under_load();
+        let slow = p.counters.slow.load(Ordering::Relaxed); // Relaxed: a hint
+        if slow {
+            self.relieve(p);
+        }
         // SAFETY: this M holds the P, inside the core.
         let local = unsafe { p.local() };
         p.drain_inbox(local);
@@ -339,8 +343,6 @@ impl M {
             Some(g) => local.shared.woken.push(g),
             None => sched.idle.clear_fair_turn(),
         }
-        // Relaxed: a hint.
-        let slow = p.counters.slow.load(Ordering::Relaxed);
         local.pop_fair(slow).or_else(|| self.pop_resident())
     }
 

@@ -13,6 +13,13 @@
 //! What a P keeps to itself (`next`, `fresh`) is taken through the revoke
 //! bracket (`m.rs`), when that P has dispatched nothing for 3 us: it costs a
 //! membarrier, and the patience lets a ping-pong pair stay together (S17).
+//!
+//! Whoever runs dry looks at the network first, and a loaded server always
+//! finds something there: then nobody would steal, and what waits at a P whose
+//! thread the kernel has put aside would wait for the 4 ms until it comes back
+//! (Go's order, and its 99th percentile). So where dispatches take
+//! microseconds, each fair turn looks at one other P, and takes from it if it
+//! stands still (`relieve`).
 
 use std::hint::spin_loop;
 use std::sync::atomic::{Ordering, fence};
@@ -35,6 +42,10 @@ const LINGER: u64 = 2_000;
 /// The private Gs of a P are taken when it has dispatched nothing for this long. Go: the 3 us
 /// before it steals runnext.
 const PATIENCE: u64 = 3_000;
+/// What waits at a P that has dispatched nothing for this long is taken by the busy, too. Few polls
+/// take longer (tokio asks for at most 10 to 100 us), and a thread that was put aside is away for 1
+/// to 4 ms.
+const STANDSTILL: u64 = 50_000;
 /// What a stolen G must be worth, and what a steal costs beside.
 const WORTH: u64 = 200;
 const TRIP: u64 = 2_000;
@@ -94,7 +105,52 @@ impl Watched {
     }
 }
 
+/// The other P that a busy M keeps an eye on.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Neighbour {
+    at: usize,
+    /// How many dispatches it had made when it was looked at first, and when that was.
+    seen: u64,
+    since: u64,
+}
+
+impl Neighbour {
+    /// The one after `at` that is not `me`.
+    fn after(at: usize, me: &P, ps: &Ps, now: u64) -> Neighbour {
+        let next = |at: usize| (at + 1) % ps.len();
+        let at = next(at);
+        let at = if ps.at(at).id == me.id { next(at) } else { at };
+        Neighbour { at, seen: ps.at(at).counters.dispatches(), since: now }
+    }
+}
+
 impl M {
+    /// Takes some of what waits at a P that stands still, to the queues of this one.
+    #[cold]
+    pub(super) fn relieve(&self, p: &P) {
+        let ps = &self.sched().ps;
+        if ps.len() == 1 {
+            return;
+        }
+        let now = clock::now();
+        let watch = self.neighbour.get();
+        let victim = ps.at(watch.at);
+        let stands = victim.counters.dispatches() == watch.seen && victim.has_waiting();
+        if !stands || victim.id == p.id {
+            self.neighbour.set(Neighbour::after(watch.at, p, ps, now));
+        } else if now - watch.since >= STANDSTILL {
+            // SAFETY: this M holds the P, inside the core.
+            let local = unsafe { p.local() };
+            match victim.stealers.steal_into(&local.shared) {
+                Some(g) => {
+                    local.shared.woken.push(g);
+                    count_steal(self, p, victim);
+                }
+                None => drop(self.take_hidden(p, victim)),
+            }
+        }
+    }
+
     /// Work from another P, or from the sources that nobody owns. Go: stealWork.
     #[cold]
     pub(super) fn steal(&self, p: &P) -> Option<Runnable> {
@@ -161,7 +217,8 @@ impl M {
             }
             if let Some(g) = victim.stealers.steal_into(&local.shared) {
                 let more = local.shared.shown.len() + local.shared.woken.len();
-                self.took(p, victim, 1 + more as u64);
+                count_steal(self, p, victim);
+                self.took(1 + more as u64);
                 return Some(g);
             }
             if !victim.inbox_is_empty() {
@@ -179,8 +236,18 @@ impl M {
         sched.global.pop_batch(&local.shared, ps.procs())
     }
 
-    /// Takes what a running P keeps to itself.
+    /// Takes what a running P keeps to itself, and gives one of it.
     fn rob(&self, p: &P, victim: &P) -> Option<Runnable> {
+        let n = self.take_hidden(p, victim)?;
+        self.took(n);
+        self.sched().idle.lone_wake_helped();
+        // SAFETY: this M holds the P, inside the core.
+        unsafe { p.local() }.pop()
+    }
+
+    /// Moves what a running P keeps to itself to the queues of `p`. None if that is nothing, or it
+    /// cannot be had now.
+    fn take_hidden(&self, p: &P, victim: &P) -> Option<u64> {
         // SAFETY: this M holds the P, inside the core.
         let local = unsafe { p.local() };
         // SAFETY: Ms live as long as the scheduler. Acquire: pairs with `acquirep`.
@@ -194,14 +261,12 @@ impl M {
             n
         });
         let n = taken.filter(|n| *n > 0)?;
-        self.took(p, victim, n as u64);
-        self.sched().idle.lone_wake_helped();
-        local.pop()
+        count_steal(self, p, victim);
+        Some(n as u64)
     }
 
-    fn took(&self, p: &P, victim: &P, n: u64) {
-        bump(&p.counters.steals);
-        trace::event(Kind::Steal, self, victim.id.into());
+    /// A thief's account begins: it has so many Gs to run.
+    fn took(&self, n: u64) {
         self.profit.set(Profit { taken: n, since: clock::now(), ..self.profit.get() });
     }
 
@@ -248,4 +313,9 @@ impl M {
         }
         self.profit.set(profit);
     }
+}
+
+fn count_steal(m: &M, p: &P, victim: &P) {
+    bump(&p.counters.steals);
+    trace::event(Kind::Steal, m, victim.id.into());
 }
