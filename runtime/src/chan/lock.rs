@@ -5,9 +5,13 @@
 //! section calls user code: wakers are cloned, woken and dropped, and values are dropped, before
 //! or after it. So a holder is away for long only when it has lost its core, and then whoever
 //! waits gives way too.
+//!
+//! Who finds it held does not look again for some hundreds of nanoseconds. Two threads that hand a
+//! line of memory to and fro pay 200 ns for each section; one that has the line to itself does
+//! dozens of sections in the time for which the other one stands back.
 
 use crate::util::sync::atomic::{AtomicBool, Ordering};
-use crate::util::sync::relax;
+use crate::util::sync::stand_back;
 
 /// See the module.
 #[derive(Debug)]
@@ -30,12 +34,9 @@ impl Lock {
     fn lock_slow(&self) {
         let mut rounds = 0;
         loop {
-            // Relaxed: a look; the swap decides.
-            while self.0.load(Ordering::Relaxed) {
-                relax(&mut rounds);
-            }
-            // Acquire: as in `lock`.
-            if !self.0.swap(true, Ordering::Acquire) {
+            stand_back(&mut rounds);
+            // Relaxed: a look; the swap decides. Acquire: as in `lock`.
+            if !self.0.load(Ordering::Relaxed) && !self.0.swap(true, Ordering::Acquire) {
                 return;
             }
         }

@@ -30,6 +30,24 @@ pub(crate) fn relax(rounds: &mut u32) {
     }
 }
 
+/// Waits for some hundreds of nanoseconds, up to a few thousand, without a look at what is waited
+/// for, so that whoever has it can get on.
+#[cfg(not(loom))]
+pub(crate) fn stand_back(rounds: &mut u32) {
+    *rounds += 1;
+    if rounds.is_multiple_of(64) {
+        std::thread::yield_now(); // as above
+    } else {
+        (0..8_u32 << (*rounds).min(4)).for_each(|_| std::hint::spin_loop());
+    }
+}
+
+/// As above.
+#[cfg(loom)]
+pub(crate) fn stand_back(_: &mut u32) {
+    loom::thread::yield_now();
+}
+
 /// As above; loom has to be told that nothing happens until another thread runs.
 #[cfg(loom)]
 pub(crate) fn relax(_: &mut u32) {
