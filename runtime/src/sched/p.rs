@@ -400,10 +400,10 @@ impl Local {
         }
     }
 
-    /// What thieves cannot see without the bracket.
+    /// What thieves cannot see without the bracket (`Counters::hidden`).
     #[inline]
     pub(super) fn hidden(&self) -> u32 {
-        self.fresh.len() as u32 + u32::from(self.next.is_some())
+        (self.fresh.len() as u32) << 1 | u32::from(self.next.is_some())
     }
 
     /// The next G in the owner's own order.
@@ -482,7 +482,8 @@ impl Local {
         }
         // The owner will take one of them itself.
         let waiting = self.shared.shown.len() + self.shared.woken.len();
-        waiting > 0 && waiting + self.hidden() as usize > 1
+        let hidden = self.fresh.len() + usize::from(self.next.is_some());
+        waiting > 0 && waiting + hidden > 1
     }
 
     /// A thief in the bracket: the woken G, or the oldest half of the spawns, to `to`.

@@ -15,7 +15,8 @@ use crate::util::fence;
 pub(super) struct Counters {
     /// Dispatches. Go: schedtick.
     pub(super) dispatches: AtomicU64,
-    /// Gs that only the owner can see (`Local::hidden`): a hint for thieves and sysmon.
+    /// Gs that only the owner can see: twice the spawned ones, and 1 if there is a woken one. A
+    /// hint for thieves and sysmon.
     pub(super) hidden: AtomicU32,
     /// Dispatches take long here, on the average of the last look: fair turns come more often.
     /// Written by sysmon.
@@ -71,6 +72,12 @@ impl Counters {
     #[inline]
     pub(super) fn dispatches(&self) -> u64 {
         read(&self.dispatches)
+    }
+
+    /// Gs that only the owner can see, as a hint.
+    fn hidden_gs(&self) -> usize {
+        let hidden = self.hidden.load(Ordering::Relaxed); // Relaxed: a hint
+        (hidden >> 1) as usize + (hidden & 1) as usize
     }
 
     /// Publishes what thieves cannot see.
@@ -210,7 +217,7 @@ fn proc_metrics(p: &super::p::P) -> ProcMetrics {
         parks: read(&c.parks),
         netpolls: read(&c.netpolls),
         // Relaxed: statistics.
-        queue: p.stealers.len() + c.hidden.load(Ordering::Relaxed) as usize,
+        queue: p.stealers.len() + c.hidden_gs(),
         running: !p.owner.load(Ordering::Relaxed).is_null(), // Relaxed: statistics
     }
 }

@@ -11,8 +11,8 @@
 //! empty tasks, and 1.8 times as fast on tasks of 1 us.
 //!
 //! What a P keeps to itself (`next`, `fresh`) is taken through the revoke
-//! bracket (`m.rs`), when that P has dispatched nothing for 3 us: it costs a
-//! membarrier, and the patience lets a ping-pong pair stay together (S17).
+//! bracket (`m.rs`), when that P has dispatched nothing for 3 or 10 us: it costs
+//! a membarrier, and the patience lets a pair that talks stay together (S17).
 //!
 //! Whoever runs dry looks at the network first, and a loaded server always
 //! finds something there: then nobody would steal, and what waits at a P whose
@@ -39,9 +39,11 @@ const SPIN: u64 = 10_000;
 /// But after this, if everybody else is idle or searching too. It bridges the moment between the
 /// end of a stolen child and its joiner's next spawn, which would otherwise find this M asleep.
 const LINGER: u64 = 2_000;
-/// The private Gs of a P are taken when it has dispatched nothing for this long. Go: the 3 us
-/// before it steals runnext.
+/// The spawns that a P keeps to itself are taken when it has dispatched nothing for this long.
 const PATIENCE: u64 = 3_000;
+/// And its woken G: it will run where its waker left it what it was woken for, and the two may be
+/// through with that in a moment. Go sleeps 3 us before it steals runnext, which Linux makes 60.
+const PATIENCE_WOKEN: u64 = 10_000;
 /// What waits at a P that has dispatched nothing for this long is taken by the busy, too. Few polls
 /// take longer (tokio asks for at most 10 to 100 us), and a thread that was put aside is away for 1
 /// to 4 ms.
@@ -93,11 +95,13 @@ impl Watched {
         let keeps =
             |p: &P| p.id != me.id && p.counters.hidden.load(Ordering::Relaxed) > 0 && p.is_held();
         let Some(victim) = ps.iter().find(|p| keeps(p)) else { return Look::Nothing };
+        let spawned = victim.counters.hidden.load(Ordering::Relaxed) > 1; // Relaxed: a hint
+        let patience = if spawned { PATIENCE } else { PATIENCE_WOKEN };
         let seen = Some((victim.id, victim.counters.dispatches.load(Ordering::Relaxed)));
         if self.seen != seen {
             *self = Watched { seen, since: now };
         }
-        if now - self.since <= PATIENCE {
+        if now - self.since <= patience {
             return Look::Wait;
         }
         self.since = now;
