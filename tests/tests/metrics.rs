@@ -119,3 +119,40 @@ fn a_long_wait_is_in_the_last_buckets() {
         }
     });
 }
+
+/// The number in the line that begins with `name`.
+#[track_caller]
+fn value(text: &str, name: &str) -> u64 {
+    let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    let Some(line) = line else { panic!("no line `{name}` in\n{text}") };
+    line.trim().parse().unwrap_or_else(|_| panic!("`{name}` is `{line}` in\n{text}"))
+}
+
+#[test]
+fn metrics_print_as_a_table() {
+    for_procs(|rt| {
+        rt.run(|| {
+            for _ in 0..100 {
+                let tasks: Vec<_> = (0..10).map(|_| gort::spawn(gort::yield_now())).collect();
+                tasks.into_iter().for_each(|task| task.wait().expect("no panic"));
+            }
+        });
+        let metrics = rt.handle().metrics();
+        let text = metrics.to_string();
+        assert_eq!(value(&text, "procs"), metrics.procs as u64);
+        assert_eq!(value(&text, "spawned"), 1001);
+        assert_eq!(value(&text, "latency samples"), metrics.latency.count());
+        assert!(text.contains(&format!("{:?}\n", metrics.latency.quantile(0.99))), "{text}");
+
+        let (fields, ps) = text.split_once("\n\n").expect("two parts");
+        let widths = |part: &str| part.lines().map(|line| line.chars().count()).collect::<Vec<_>>();
+        let aligned = |widths: Vec<usize>| widths.windows(2).all(|pair| pair[0] == pair[1]);
+        assert!(aligned(widths(fields)) && aligned(widths(ps)), "{text}");
+        assert_eq!((fields.lines().count(), ps.lines().count()), (20, 1 + metrics.procs));
+        for (row, p) in ps.lines().skip(1).zip(&metrics.per_proc) {
+            let cells: Vec<&str> = row.split_whitespace().collect();
+            let dispatches = p.dispatches.to_string();
+            assert_eq!((cells.len(), cells[2]), (10, &*dispatches), "{text}");
+        }
+    });
+}

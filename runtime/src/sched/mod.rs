@@ -17,7 +17,7 @@
 //! | `wait` | why a G waits |
 //! | `dump`, `schedtrace` | a look at everything |
 //! | `dead` | deadlocks |
-//! | `stats`, `latency`, `states` | what is counted |
+//! | `stats`, `latency`, `states`, `print` | what is counted |
 //! | `trace` | the hooks of the tracer |
 //! | `life` | start and end of a scheduler |
 //! | `outside` | threads that are not workers: spawn, `block_on` |
@@ -60,6 +60,8 @@ pub(crate) mod paused;
 mod paused_model;
 #[cfg(not(loom))]
 pub(crate) mod preempt;
+#[cfg(not(loom))]
+mod print;
 #[cfg(not(loom))]
 pub(crate) mod ps;
 #[cfg(not(loom))]

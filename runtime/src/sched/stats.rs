@@ -87,7 +87,8 @@ impl Counters {
     }
 }
 
-/// A snapshot of a runtime's counters. See [`Handle::metrics`](crate::Handle::metrics).
+/// A snapshot of a runtime's counters. See [`Handle::metrics`](crate::Handle::metrics). `{}` prints it as a
+/// table.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Metrics {
