@@ -57,6 +57,7 @@
 //! | `signal` | yes | signals of the system |
 //! | `backtrace` | yes | the stacks in a [`dump`], by the `backtrace` crate |
 //! | `hyper`, `axum`, `quinn` | no | `compat`: what these libraries ask of a runtime; none brings tokio's |
+//! | `metrics` | no | `compat::metrics`: the scheduler's counters for the recorder of the `metrics` crate |
 //! | `tokio-io` | no | tokio's `AsyncRead` and `AsyncWrite` for all streams; no tokio runtime comes with it |
 //!
 //! # Unsafe code

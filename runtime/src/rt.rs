@@ -497,6 +497,12 @@ impl Handle {
         self.sched.states()
     }
 
+    /// What the runtime's threads are called. See [`Builder::thread_name`].
+    #[must_use]
+    pub fn thread_name(&self) -> &str {
+        &self.sched.config.thread_name
+    }
+
     /// A snapshot of the scheduler's counters. Costs the runtime nothing until it is called.
     #[must_use]
     pub fn metrics(&self) -> Metrics {

@@ -8,5 +8,7 @@ pub mod axum;
 #[cfg(feature = "hyper")]
 #[allow(unsafe_code)] // see the ledger in lib.rs
 pub mod hyper;
+#[cfg(feature = "metrics")]
+pub mod metrics;
 #[cfg(feature = "quinn")]
 pub mod quinn;
