@@ -59,6 +59,7 @@
 //! | `hyper`, `axum`, `quinn` | no | `compat`: what these libraries ask of a runtime; none brings tokio's |
 //! | `metrics` | no | `compat::metrics`: the scheduler's counters for the recorder of the `metrics` crate |
 //! | `tokio-io` | no | tokio's `AsyncRead` and `AsyncWrite` for all streams; no tokio runtime comes with it |
+//! | `tracing` | no | a span for each [task and goroutine](task#spans), as tokio-console reads them |
 //!
 //! # Unsafe code
 //! Only these modules hold any, each block with its reason:

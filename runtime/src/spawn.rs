@@ -13,6 +13,7 @@ use crate::rt;
 use crate::sched::Sched;
 use crate::sched::m::{self, M};
 use crate::sched::outside::NewG;
+use crate::sched::spans::{self, Kind};
 use crate::stack::StackSlot;
 use crate::task::future::Ops;
 use crate::task::goroutine;
@@ -66,7 +67,8 @@ where
     if sched.is_closing() {
         return JoinHandle::refused();
     }
-    let new = new_g::<F>(spawned_at, name);
+    let span = spans::fresh(sched, Kind::Task, size_of::<F>(), spawned_at, name);
+    let new = new_g::<F>(spawned_at, name, span);
     // SAFETY: `Ops<F>` writes the body that its VTABLE is for, into a cell of its CLASS; it is Send.
     unsafe {
         match m::current().filter(|m| m.is_of(sched)) {
@@ -88,13 +90,18 @@ where
 }
 
 #[inline]
-fn new_g<'a, F: Future>(spawned_at: &'static Location<'static>, name: Option<&'a str>) -> NewG<'a> {
+fn new_g<'a, F: Future>(
+    spawned_at: &'static Location<'static>,
+    name: Option<&'a str>,
+    span: spans::Fresh,
+) -> NewG<'a> {
     NewG {
         vtable: Ops::<F>::VTABLE,
         class: Ops::<F>::CLASS,
         layout: Ops::<F>::LAYOUT,
         spawned_at,
         name,
+        span,
     }
 }
 
@@ -152,7 +159,8 @@ where
     }
     let (vtable, class) = (goroutine::Ops::<F, T>::VTABLE, goroutine::Ops::<F, T>::CLASS);
     let layout = goroutine::Ops::<F, T>::LAYOUT;
-    let new = NewG { vtable, class, layout, spawned_at, name };
+    let span = spans::fresh(sched, Kind::Goroutine, size_of::<F>(), spawned_at, name);
+    let new = NewG { vtable, class, layout, spawned_at, name, span };
     // SAFETY: as in `spawn_on`.
     unsafe {
         match m::current().filter(|m| m.is_of(sched)) {
@@ -216,20 +224,23 @@ where
     if sched.is_closing() {
         return JoinHandle::refused();
     }
-    start_blocking(sched, spawned_at, line, async move { f() })
+    let kind = Kind::Blocking(std::any::type_name::<F>());
+    let span = spans::fresh(sched, kind, size_of::<F>(), spawned_at, None);
+    start_blocking(sched, spawned_at, line, span, async move { f() })
 }
 
 fn start_blocking<F>(
     sched: &Sched,
     spawned_at: &'static Location<'static>,
     line: bool,
+    span: spans::Fresh,
     future: F,
 ) -> JoinHandle<F::Output>
 where
     F: Future + Send + 'static,
     F::Output: Send + 'static,
 {
-    let g = sched.newproc(&new_g::<F>(spawned_at, None));
+    let g = sched.newproc(&new_g::<F>(spawned_at, None, span));
     // SAFETY: `Ops<F>` writes the body that its VTABLE is for, into a cell of its CLASS; it is Send.
     unsafe {
         Ops::<F>::write(g, future);
@@ -288,11 +299,13 @@ where
     F: Future + 'static,
     F::Output: 'static,
 {
-    let m = home()?.enter();
+    let m = home()?;
+    let span = spans::fresh(m.sched(), Kind::Local, size_of::<F>(), spawned_at, None);
+    let m = m.enter();
     // SAFETY: `Ops<F>` writes the body that its VTABLE is for, into a cell of its CLASS; it stays
     // on this thread.
     unsafe {
-        let g = m.newproc_local(&new_g::<F>(spawned_at, None));
+        let g = m.newproc_local(&new_g::<F>(spawned_at, None, span));
         Ops::<F>::write(g, future);
         m.submit_local(g);
         Some(JoinHandle::new(g))
@@ -394,7 +407,10 @@ impl Future for YieldNow {
         // A flag in the M instead of a wake spares two locked instructions. It stands for this
         // future's waker only where that is the task's own.
         match m::current().filter(|m| m.curg().is_some_and(|g| waker::is_of(cx.waker(), g))) {
-            Some(m) => m.set_yielded(),
+            Some(m) => {
+                waker::note_yield(cx.waker());
+                m.set_yielded();
+            }
             None => cx.waker().wake_by_ref(),
         }
         Poll::Pending

@@ -9,7 +9,7 @@ check() {
 }
 
 check
-for feature in axum backtrace hyper macros metrics net process quinn signal tokio-io; do
+for feature in axum backtrace hyper macros metrics net process quinn signal tokio-io tracing; do
     check --features "$feature"
 done
 check --all-features

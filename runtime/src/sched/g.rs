@@ -13,6 +13,7 @@
 //! * `link`: the holder of the G's queue reference, and the heap once it is dead.
 //! * `join_waker`: as `status.rs` says.
 //! * the body: the owner (`OWNED` in the status); after `DONE`, the handle.
+//! * `span`: the owner.
 //! * all else is written before the G is published and never again.
 
 use std::panic::Location;
@@ -23,6 +24,8 @@ use std::task::{RawWakerVTable, Waker};
 use super::Sched;
 use super::heap::Class;
 use super::m::M;
+use super::outside::NewG;
+use super::spans::Slot;
 use super::status::Status;
 use super::wait::WaitReason;
 
@@ -54,6 +57,8 @@ pub(crate) struct G {
     class: Class,
     /// Its name is in the scheduler's table.
     named: bool,
+    /// The owner's, but for a part that stays as it is. Without the feature `tracing` it has no size.
+    span: Slot,
 }
 
 /// What a kind of G brings along: its body's operations.
@@ -130,24 +135,23 @@ impl GRef {
     pub(super) unsafe fn init(
         cell: NonNull<u8>,
         sched: &Sched,
-        vtable: &'static VTable,
+        new: &NewG<'_>,
         id: u64,
-        class: Class,
         home: *const M,
-        spawned_at: &'static Location<'static>,
     ) -> GRef {
         let g = cell.cast::<G>().as_ptr();
         // SAFETY: the caller owns the cell; `status` is left alone, for walks over all cells read
         // it at any time (it is 0 until `publish`).
         unsafe {
-            (&raw mut (*g).vtable).write(vtable);
+            (&raw mut (*g).vtable).write(new.vtable);
             (&raw mut (*g).sched).write(NonNull::from(sched));
             (&raw mut (*g).home).write(AtomicPtr::new(home.cast_mut()));
             (&raw mut (*g).id).write(id);
-            (&raw mut (*g).spawned_at).write(spawned_at);
+            (&raw mut (*g).spawned_at).write(new.spawned_at);
             (&raw mut (*g).last_p).write(AtomicU32::new(u32::MAX));
-            (&raw mut (*g).class).write(class);
+            (&raw mut (*g).class).write(new.class);
             (&raw mut (*g).named).write(false);
+            (&raw mut (*g).span).write(new.span.take());
             (&raw mut (*g).mark).write(AtomicU32::new(0));
             (&raw mut (*g).since).write(AtomicU32::new(0));
             (&raw mut (*g).reason).write(AtomicU8::new(0));
@@ -157,7 +161,7 @@ impl GRef {
 
     fn header<'a>(self) -> &'a G {
         // SAFETY: a GRef exists only while a reference keeps the cell; all fields are either
-        // constant or atomic.
+        // constant, atomic, or a `Cell` of the owner's.
         unsafe { self.0.as_ref() }
     }
 
@@ -234,6 +238,12 @@ impl GRef {
     pub(super) unsafe fn set_named(self) {
         // SAFETY: the contract above.
         unsafe { (*self.0.as_ptr()).named = true };
+    }
+
+    /// Its span, if it has one.
+    #[cfg(feature = "tracing")]
+    pub(super) fn span<'a>(self) -> &'a Slot {
+        &self.header().span
     }
 
     pub(super) fn mark(self) -> u32 {

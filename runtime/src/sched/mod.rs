@@ -19,6 +19,7 @@
 //! | `dead` | deadlocks |
 //! | `stats`, `latency`, `states`, `print` | what is counted |
 //! | `trace` | the hooks of the tracer |
+//! | `spans` | the hooks of the feature `tracing` |
 //! | `life` | start and end of a scheduler |
 //! | `outside` | threads that are not workers: spawn, `block_on` |
 //!
@@ -80,6 +81,11 @@ pub(crate) mod schedtrace;
 mod schedule;
 #[cfg(not(loom))]
 mod sites;
+#[cfg(all(not(loom), feature = "tracing"))]
+pub(crate) mod spans;
+#[cfg(all(not(loom), not(feature = "tracing")))]
+#[path = "no_spans.rs"]
+pub(crate) mod spans;
 #[cfg(not(loom))]
 mod startm;
 #[cfg(not(loom))]

@@ -22,6 +22,7 @@ use super::g::{GRef, Runnable, VTable};
 use super::heap::Class;
 use super::m::{self, M};
 use super::p::P;
+use super::spans;
 use super::stats::bump;
 use super::status::{Status, Wake as Woken};
 use super::timers::{Closed, TimerId, Timers};
@@ -40,6 +41,7 @@ pub(crate) struct NewG<'a> {
     pub(crate) layout: Layout,
     pub(crate) spawned_at: &'static Location<'static>,
     pub(crate) name: Option<&'a str>,
+    pub(crate) span: spans::Fresh,
 }
 
 impl Sched {
@@ -63,11 +65,11 @@ impl Sched {
 
     fn make(&self, new: &NewG<'_>, home: *const M) -> GRef {
         // Relaxed twice: uniqueness, statistics.
-        let id = self.ids.fetch_add(1, Ordering::Relaxed);
+        let id = new.span.id().unwrap_or_else(|| self.ids.fetch_add(1, Ordering::Relaxed));
         self.outside.spawns_of(new.vtable).fetch_add(1, Ordering::Relaxed);
         let cell = self.alloc_outside(new);
         // SAFETY: the cell is fresh and of the class.
-        let g = unsafe { GRef::init(cell, self, new.vtable, id, new.class, home, new.spawned_at) };
+        let g = unsafe { GRef::init(cell, self, new, id, home) };
         self.set_name(g, new);
         trace::created(g);
         g
@@ -222,11 +224,10 @@ impl M {
         // SAFETY: this M holds the P, inside the core.
         let local = unsafe { p.local() };
         let cell = local.cache.alloc(&sched.heap, new.class, new.layout);
-        let id = local.new_id(&sched.ids);
-        let (class, home) = (new.class, std::ptr::null());
+        let id = new.span.id().unwrap_or_else(|| local.new_id(&sched.ids));
         bump(p.counters.spawns_of(new.vtable));
         // SAFETY: the cell is fresh and of the class.
-        let g = unsafe { GRef::init(cell, sched, new.vtable, id, class, home, new.spawned_at) };
+        let g = unsafe { GRef::init(cell, sched, new, id, std::ptr::null()) };
         sched.set_name(g, new);
         trace::created(g);
         g

@@ -7,6 +7,7 @@ use super::g::{GRef, RawJoinWaker, Runnable, Stopped};
 use super::idle::{Counts, LOCKED, SITES, SURPLUS, WANTED};
 use super::m::M;
 use super::p::P;
+use super::spans;
 use super::stats::{add, bump};
 use super::status::{Complete, Park, Start};
 use super::trace::{self, Kind};
@@ -138,8 +139,10 @@ impl M {
         g.set_reason(WaitReason::Other); // until a wait says more
         self.set_curg(Some(g));
         self.leave();
+        spans::enter(self, g);
         // SAFETY: this M owns the G (it was Runnable) and has left the core.
         let stopped = unsafe { (g.vtable().resume)(g) };
+        spans::exit(self, g, stopped);
         self.reenter();
         self.set_curg(None);
         self.end_slice(Some(g));
@@ -182,6 +185,7 @@ impl M {
     /// The running goroutine, which has frames of C on this stack, waits; from here on this thread
     /// runs others.
     pub(crate) fn park_inside(&self, g: GRef) {
+        spans::exit(self, g, Stopped::Parked);
         self.reenter();
         self.set_curg(None);
         self.end_slice(Some(g));
@@ -194,6 +198,7 @@ impl M {
         self.set_curg(Some(g));
         self.begin_slice();
         self.leave();
+        spans::enter(self, g);
     }
 
     /// Nobody can wake or join this G any more: its next dispatch cancels it.
@@ -220,8 +225,10 @@ impl M {
         trace::starts(self, g);
         self.set_curg(Some(g));
         self.leave();
+        spans::enter(self, g);
         // SAFETY: this M owns the G and has left the core.
         let stopped = unsafe { (g.vtable().cancel)(g) };
+        spans::exit(self, g, stopped);
         self.reenter();
         self.set_curg(None);
         self.stopped(g, stopped);

@@ -44,6 +44,7 @@ use crate::sched::g::{G, GRef, Stopped, VTable};
 use crate::sched::heap::Class;
 use crate::sched::m::{self, M};
 use crate::sched::preempt::must_yield;
+use crate::sched::spans::{self, Op};
 use crate::stack::fault::FaultWriter;
 use crate::stack::switch::{self, Ctx, Transfer};
 use crate::stack::{self, Hold, Owner, Plate, SizeClass, Slot, StackSlot, fault, pool};
@@ -372,6 +373,7 @@ fn park(control: &Control) {
 #[cold]
 pub(crate) fn yield_here() -> bool {
     let Some(g) = current().filter(|_| !std::thread::panicking()) else { return false };
+    spans::note(g, Op::WakeByRef);
     m::current().expect("a goroutine has an M").set_yielded();
     park(control(g));
     true

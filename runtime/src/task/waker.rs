@@ -9,6 +9,7 @@ use std::task::{RawWaker, RawWakerVTable, Waker};
 
 use crate::sched::g::{GRef, Runnable};
 use crate::sched::ready;
+use crate::sched::spans::{self, Op};
 use crate::sched::status::Wake;
 
 static VTABLE: RawWakerVTable = RawWakerVTable::new(clone, wake, wake_by_ref, drop_waker);
@@ -37,15 +38,21 @@ pub(crate) fn g_of(waker: &Waker) -> Option<GRef> {
 }
 
 /// Takes one of gort's own wakers apart: the reference becomes the caller's. Any other waker goes
-/// to `foreign`.
+/// to `foreign`; also one whose use somebody wants to see, who must be called outside of the core.
 pub(crate) fn into_g(waker: Waker, foreign: impl FnOnce(Waker)) -> Option<GRef> {
-    if is_own(&waker) {
+    if g_of(&waker).is_some_and(|g| !spans::is_seen(g)) {
         let waker = ManuallyDrop::new(waker);
         Some(GRef::from_raw(waker.data()))
     } else {
         foreign(waker);
         None
     }
+}
+
+/// The G that is polled with `waker`, which is its own, yields: nobody uses the waker for that.
+#[inline(always)]
+pub(crate) fn note_yield(waker: &Waker) {
+    spans::note(GRef::from_raw(waker.data()), Op::WakeByRef);
 }
 
 /// Wakes, and keeps a foreign waker's panic from unwinding into the core.
@@ -56,12 +63,14 @@ pub(crate) fn wake_quietly(waker: Waker) {
 }
 
 unsafe fn clone(g: *const ()) -> RawWaker {
+    spans::note(GRef::from_raw(g), Op::Clone);
     GRef::from_raw(g).status().add_ref();
     RawWaker::new(g, &VTABLE)
 }
 
 unsafe fn wake(g: *const ()) {
     let g = GRef::from_raw(g);
+    spans::note(g, Op::Wake);
     match g.status().wake_by_val() {
         Wake::Nothing => {}
         Wake::Free => ready::free(g),
@@ -72,6 +81,7 @@ unsafe fn wake(g: *const ()) {
 
 unsafe fn wake_by_ref(g: *const ()) {
     let g = GRef::from_raw(g);
+    spans::note(g, Op::WakeByRef);
     if g.status().wake_by_ref() == Wake::Queue {
         // SAFETY: as in `wake`.
         ready::ready(unsafe { Runnable::claim(g) });
@@ -79,5 +89,6 @@ unsafe fn wake_by_ref(g: *const ()) {
 }
 
 unsafe fn drop_waker(g: *const ()) {
+    spans::note(GRef::from_raw(g), Op::Drop);
     ready::drop_ref(GRef::from_raw(g));
 }
