@@ -112,6 +112,8 @@ pub mod iter;
 #[cfg(not(loom))]
 #[allow(unsafe_code)] // see the ledger above
 mod join;
+#[cfg(not(loom))]
+pub mod labels;
 #[cfg(all(not(loom), feature = "net"))]
 pub mod net;
 #[cfg(not(loom))]

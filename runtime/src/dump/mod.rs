@@ -1,7 +1,7 @@
 //! What everybody is doing: dumps of all tasks and goroutines, in the form that Go prints.
 //!
 //! ```text
-//! goroutine 18 [chan receive, 2 minutes, locked to thread]: worker
+//! goroutine 18 [chan receive, 2 minutes, locked to thread] {request: 17}: worker
 //! shop::orders::next_order
 //!         src/orders.rs:41
 //! shop::worker
@@ -45,6 +45,7 @@ pub(crate) use death::leave_sigquit;
 use crate::coro;
 use crate::sched::Sched;
 use crate::sched::dump::{Seen, SeenM};
+use crate::sched::tags::{Labels, Tags};
 use crate::stack::switch::{self, Ctx};
 use crate::stack::{arena, unwind};
 use crate::task::Id;
@@ -92,7 +93,7 @@ pub struct Group {
 #[derive(Debug, Clone)]
 pub struct Goroutine {
     id: u64,
-    name: Option<String>,
+    tags: Tags,
     waiting_ms: u32,
     /// The M that ran it.
     m: Option<u32>,
@@ -215,7 +216,13 @@ impl Goroutine {
     /// Its name, if it was given one.
     #[must_use]
     pub fn name(&self) -> Option<&str> {
-        self.name.as_deref()
+        self.tags.name.as_deref()
+    }
+
+    /// Its [labels](crate::labels).
+    #[must_use]
+    pub fn labels(&self) -> &Labels {
+        &self.tags.labels
     }
 
     /// Whether it is a goroutine, and not a task.
@@ -284,9 +291,9 @@ impl Groups {
         let group = &mut self.groups[group];
         group.count += 1;
         if group.kept.len() < KEPT {
-            let (name, waiting_ms) = (seen.name(), seen.waiting_ms);
+            let (id, tags, waiting_ms) = (seen.id(), seen.tags(), seen.waiting_ms);
             let (m, is_caller) = (seen.m, seen.is_caller);
-            group.kept.push(Goroutine { id: seen.id(), name, waiting_ms, m, is_caller, common });
+            group.kept.push(Goroutine { id, tags, waiting_ms, m, is_caller, common });
         }
     }
 

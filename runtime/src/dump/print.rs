@@ -33,8 +33,12 @@ impl fmt::Display for Goroutine {
         if self.is_locked() {
             f.write_str(", locked to thread")?;
         }
-        f.write_str("]:")?;
-        match &self.name {
+        f.write_str("]")?;
+        if !self.labels().is_empty() {
+            write!(f, " {}", self.labels())?;
+        }
+        f.write_str(":")?;
+        match self.name() {
             Some(name) => write!(f, " {name}"),
             None => Ok(()),
         }

@@ -13,6 +13,7 @@ use super::idle::Lists;
 use super::m::{self, M};
 use super::ready;
 use super::status::Park;
+use super::tags::Tags;
 use super::wait::WaitReason;
 use crate::stack::switch::Ctx;
 use crate::task::goroutine;
@@ -77,11 +78,8 @@ impl Seen<'_> {
         self.g.spawned_at()
     }
 
-    pub(crate) fn name(&self) -> Option<String> {
-        if !self.g.is_named() {
-            return None;
-        }
-        soon::lock(&self.sched.names)?.get(&self.id()).cloned()
+    pub(crate) fn tags(&self) -> Tags {
+        self.sched.tags_soon(self.g)
     }
 }
 

@@ -18,7 +18,7 @@
 
 use std::panic::Location;
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicPtr, AtomicU8, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU32, Ordering};
 use std::task::{RawWakerVTable, Waker};
 
 use super::Sched;
@@ -55,8 +55,8 @@ pub(crate) struct G {
     /// What its last poll has noted that it waits for (`wait.rs`), for dumps.
     reason: AtomicU8,
     class: Class,
-    /// Its name is in the scheduler's table.
-    named: bool,
+    /// It has a name or labels, in the scheduler's table (`tags.rs`).
+    tagged: AtomicBool,
     /// The owner's, but for a part that stays as it is. Without the feature `tracing` it has no size.
     span: Slot,
 }
@@ -150,7 +150,7 @@ impl GRef {
             (&raw mut (*g).spawned_at).write(new.spawned_at);
             (&raw mut (*g).last_p).write(AtomicU32::new(u32::MAX));
             (&raw mut (*g).class).write(new.class);
-            (&raw mut (*g).named).write(false);
+            (&raw mut (*g).tagged).write(AtomicBool::new(false));
             (&raw mut (*g).span).write(new.span.take());
             (&raw mut (*g).mark).write(AtomicU32::new(0));
             (&raw mut (*g).since).write(AtomicU32::new(0));
@@ -226,18 +226,14 @@ impl GRef {
         self.header().last_p.store(id, Ordering::Relaxed); // Relaxed: a hint
     }
 
-    /// Whether its name is in the scheduler's table (`Sched::name_of`).
-    pub(super) fn is_named(self) -> bool {
-        self.header().named
+    /// Whether it has a name or labels.
+    pub(super) fn is_tagged(self) -> bool {
+        self.header().tagged.load(Ordering::Relaxed) // Relaxed: the table has a lock
     }
 
-    /// Notes that it has a name.
-    ///
-    /// # Safety
-    /// The G has not been published, and the caller has it alone.
-    pub(super) unsafe fn set_named(self) {
-        // SAFETY: the contract above.
-        unsafe { (*self.0.as_ptr()).named = true };
+    /// Notes that it has. By its maker, or itself.
+    pub(super) fn set_tagged(self) {
+        self.header().tagged.store(true, Ordering::Relaxed); // Relaxed: as above
     }
 
     /// Its span, if it has one.

@@ -16,7 +16,6 @@
 //! scheduler's memory (`heap.rs`); a wake that was under way in step 3 finds
 //! `ended` set after its push and drains the queue itself.
 
-use std::collections::HashMap;
 use std::io;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering, fence};
@@ -40,6 +39,7 @@ use super::stats::Counters;
 use super::status::Wake;
 use super::stuck::{OnStuck, Stuck};
 use super::sysmon::Sysmon;
+use super::tags::Table;
 use super::trace;
 use crate::stack::SizeClass;
 use crate::task::goroutine;
@@ -94,8 +94,7 @@ pub(crate) struct Sched {
     pub(super) looks: AtomicUsize,
     /// Calls of `Runtime::run` that are under way.
     pub(super) runs: AtomicUsize,
-    /// The names of those Gs that have one, by id.
-    pub(super) names: Mutex<HashMap<u64, String>>,
+    pub(super) tags: Table,
     pub(crate) config: Config,
     ended: AtomicBool,
     end: (Mutex<bool>, Condvar),
@@ -144,7 +143,7 @@ impl Sched {
             outside: Counters::default(),
             looks: AtomicUsize::new(0),
             runs: AtomicUsize::new(0),
-            names: Mutex::default(),
+            tags: Table::default(),
             config,
             ended: AtomicBool::new(false),
             end: (Mutex::new(false), Condvar::new()),

@@ -18,6 +18,7 @@
 //! | `dump`, `schedtrace` | a look at everything |
 //! | `dead` | deadlocks |
 //! | `stats`, `latency`, `states`, `print` | what is counted |
+//! | `tags` | names and labels |
 //! | `trace` | the hooks of the tracer |
 //! | `spans` | the hooks of the feature `tracing` |
 //! | `life` | start and end of a scheduler |
@@ -101,6 +102,8 @@ mod steal;
 pub(crate) mod stuck;
 #[cfg(not(loom))]
 mod sysmon;
+#[cfg(not(loom))]
+pub(crate) mod tags;
 #[cfg(not(loom))]
 pub(crate) mod timers;
 #[cfg(all(test, loom))]

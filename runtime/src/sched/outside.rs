@@ -8,12 +8,11 @@
 
 use std::alloc::Layout;
 use std::cell::Cell;
-use std::collections::HashMap;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, Location, catch_unwind, resume_unwind};
 use std::pin::pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering, fence};
-use std::sync::{Arc, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
@@ -70,58 +69,9 @@ impl Sched {
         let cell = self.alloc_outside(new);
         // SAFETY: the cell is fresh and of the class.
         let g = unsafe { GRef::init(cell, self, new, id, home) };
-        self.set_name(g, new);
+        self.tag(g, new.name);
         trace::created(g);
         g
-    }
-
-    /// Names are rare, so they are kept beside the cells.
-    #[inline]
-    fn set_name(&self, g: GRef, new: &NewG<'_>) {
-        if let Some(name) = new.name {
-            // SAFETY: the G is just being made.
-            unsafe { g.set_named() };
-            self.lock_names().insert(g.id(), name.to_owned());
-        }
-    }
-
-    fn lock_names(&self) -> MutexGuard<'_, HashMap<u64, String>> {
-        self.names.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The name of a G, if it has one.
-    pub(crate) fn name_of(&self, g: GRef) -> Option<String> {
-        if g.is_named() { self.lock_names().get(&g.id()).cloned() } else { None }
-    }
-
-    /// The same, of a G that may be gone.
-    pub(super) fn name_by_id(&self, id: u64) -> Option<String> {
-        self.lock_names().get(&id).cloned()
-    }
-
-    /// Calls `f` with the name of a G, if it has one and nobody is in the table. For signal
-    /// handlers: takes no lock that it would have to wait for.
-    pub(crate) fn try_name_of(&self, g: GRef, f: impl FnOnce(&str)) {
-        if g.is_named()
-            && let Ok(names) = self.names.try_lock()
-            && let Some(name) = names.get(&g.id())
-        {
-            f(name);
-        }
-    }
-
-    /// A G has ended.
-    #[inline]
-    pub(super) fn forget_name(&self, g: GRef) {
-        if g.is_named() {
-            self.forget_name_slow(g);
-        }
-    }
-
-    #[cold]
-    fn forget_name_slow(&self, g: GRef) {
-        let name = self.lock_names().remove(&g.id());
-        name.into_iter().for_each(|name| trace::keep_name(self, g.id(), name));
     }
 
     /// Arms a timer at this thread's P, or at some P.
@@ -228,7 +178,7 @@ impl M {
         bump(p.counters.spawns_of(new.vtable));
         // SAFETY: the cell is fresh and of the class.
         let g = unsafe { GRef::init(cell, sched, new, id, std::ptr::null()) };
-        sched.set_name(g, new);
+        sched.tag(g, new.name);
         trace::created(g);
         g
     }

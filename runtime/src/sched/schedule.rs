@@ -243,7 +243,7 @@ impl M {
                 self.sched().outside.ends_of(g.vtable()).fetch_add(1, Ordering::Relaxed);
             }
         }
-        self.sched().forget_name(g);
+        self.sched().untag(g);
         if g.home().is_some() {
             self.forget_resident(g);
         }

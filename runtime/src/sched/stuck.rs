@@ -80,7 +80,7 @@ struct Suspect {
     /// The G, as an address that is never followed.
     g: usize,
     report: StuckReport,
-    is_named: bool,
+    is_tagged: bool,
     dispatches: u64,
     since: u64,
 }
@@ -107,10 +107,10 @@ impl Sched {
         }
         let found = owner.lock_out(p, 1, || {
             let g = owner.curg()?;
-            Some((g.as_raw().addr(), describe(g), g.is_named(), p.counters.dispatches()))
+            Some((g.as_raw().addr(), describe(g), g.is_tagged(), p.counters.dispatches()))
         });
-        let Some((g, report, is_named, dispatches)) = found.flatten() else { return false };
-        let suspect = Suspect { m: owner, p, g, report, is_named, dispatches, since };
+        let Some((g, report, is_tagged, dispatches)) = found.flatten() else { return false };
+        let suspect = Suspect { m: owner, p, g, report, is_tagged, dispatches, since };
         self.suspects().push(suspect);
         true
     }
@@ -122,7 +122,7 @@ impl Sched {
         suspects.retain(Suspect::is_running);
         let is_over = |s: &mut Suspect| now.saturating_sub(s.since) >= nanos(on.after);
         for suspect in suspects.extract_if(.., is_over) {
-            let name = if suspect.is_named { self.name_by_id(suspect.report.id) } else { None };
+            let name = if suspect.is_tagged { self.name_by_id(suspect.report.id) } else { None };
             let running_for = Duration::from_nanos(now - suspect.since);
             let lost_its_p = suspect.is_detached();
             let report = StuckReport { name, running_for, lost_its_p, ..suspect.report };

@@ -179,7 +179,7 @@ impl Event {
 
 impl Subject {
     fn of(g: GRef) -> Subject {
-        Subject { id: g.id(), is_goroutine: g.vtable().is_goroutine, is_named: g.is_named() }
+        Subject { id: g.id(), is_goroutine: g.vtable().is_goroutine, is_named: g.is_tagged() }
     }
 
     fn pack(self) -> u64 {

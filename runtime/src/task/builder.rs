@@ -6,6 +6,7 @@ use std::panic::Location;
 
 use super::goroutine;
 use crate::join::JoinHandle;
+use crate::labels;
 use crate::rt;
 use crate::spawn::{go_on, spawn_on};
 use crate::stack::SizeClass;
@@ -26,6 +27,7 @@ use crate::stack::SizeClass;
 pub struct Builder {
     name: Option<String>,
     stack_size: Option<usize>,
+    labels: Vec<(String, String)>,
 }
 
 impl Builder {
@@ -48,6 +50,12 @@ impl Builder {
         self
     }
 
+    /// A label, in addition to those that it inherits. See [`gort::labels`](crate::labels).
+    pub fn label(mut self, key: impl Into<String>, value: impl Into<String>) -> Builder {
+        self.labels.push((key.into(), value.into()));
+        self
+    }
+
     /// Starts a task. See [`spawn`](crate::spawn).
     ///
     /// # Errors
@@ -59,7 +67,9 @@ impl Builder {
         F::Output: Send + 'static,
     {
         let at = Location::caller();
-        Ok(rt::with_current(|sched| spawn_on(sched, at, self.name.as_deref(), future)))
+        let name = self.name.as_deref();
+        let start = || rt::with_current(|sched| spawn_on(sched, at, name, future));
+        Ok(labelled(self.labels, start))
     }
 
     /// Starts a goroutine. See [`go`](crate::go). Its stack is taken here and not when it begins,
@@ -79,9 +89,15 @@ impl Builder {
         let at = Location::caller();
         rt::with_current(|sched| {
             let stack = goroutine::take_stack(size.unwrap_or(sched.config.stack_size))?;
-            Ok(go_on(sched, at, Some(stack), self.name.as_deref(), f))
+            let start = || go_on(sched, at, Some(stack), self.name.as_deref(), f);
+            Ok(labelled(self.labels, start))
         })
     }
+}
+
+/// Calls `start` with these labels, if there are any.
+fn labelled<R>(labels: Vec<(String, String)>, start: impl FnOnce() -> R) -> R {
+    if labels.is_empty() { start() } else { labels::with(labels, start) }
 }
 
 fn too_large(bytes: usize) -> io::Error {
