@@ -80,7 +80,7 @@
 //! | `iter` | the lifetime of what a scoped one borrows |
 //! | `net::close` | what a descriptor names is replaced while others hold it |
 //! | `net::unix::cred` | asking who the peer is: what the kernel writes |
-//! | `stack` | the arenas, the switch, the fault handler |
+//! | `stack` | the arenas, the switch, the fault handler, the tables of the unwinder |
 //! | `sync` | the values behind locks; the wait list through pinned futures |
 //! | `thread` | what a blocking call borrows, on another thread |
 //! | `util::note`, `util::fence`, `util` | futex and membarrier; the number of the thread |

@@ -164,8 +164,9 @@ impl Builder {
     /// scheduler: it computes or blocks, and what lives on its thread waits. Once for each such
     /// time, some milliseconds late, on a thread for blocking tasks, while it goes on. One that has
     /// announced it, by [`syscall`](crate::syscall), [`blocking`](crate::blocking) or
-    /// [`spawn_blocking`](crate::spawn_blocking), is not reported. The report has no stack, for only
-    /// those of goroutines that wait can be read.
+    /// [`spawn_blocking`](crate::spawn_blocking), is not reported. The report says
+    /// [which code](StuckReport::frames) it was in, and the last 16 are in each
+    /// [dump](Dump::stuck).
     ///
     /// # Examples
     /// ```

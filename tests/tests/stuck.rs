@@ -1,5 +1,7 @@
 //! `Builder::on_stuck`: who holds a thread for too long is reported, once, and nobody else.
 
+mod go_modes;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver};
@@ -8,6 +10,8 @@ use std::time::Duration;
 use gort::prelude::*;
 use gort::{Runtime, StuckReport};
 use gort_tests::{BOUND, beside_others};
+
+use go_modes::{MODES, Mode};
 
 const AFTER: Duration = Duration::from_millis(30);
 /// Longer than any thread is off its core.
@@ -18,16 +22,21 @@ const LONG: Duration = Duration::from_millis(300);
 const HOG: &str = "hog";
 
 fn reporting(procs: usize, after: Duration) -> (Runtime, Receiver<StuckReport>) {
+    reporting_in(Mode::Home, procs, after)
+}
+
+fn reporting_in(mode: Mode, procs: usize, after: Duration) -> (Runtime, Receiver<StuckReport>) {
     let (send, receive) = mpsc::channel();
     let report = move |report: &StuckReport| {
         if report.name.as_deref() == Some(HOG) {
             drop(send.send(report.clone()));
         }
     };
-    let rt = gort::Builder::new().procs(procs).on_stuck(after, report).build();
+    let rt = mode.builder(procs).on_stuck(after, report).build();
     (rt.expect("a runtime"), receive)
 }
 
+#[inline(never)]
 fn hog(until: &AtomicBool) {
     while !until.load(Ordering::Acquire) {
         std::hint::spin_loop();
@@ -64,7 +73,7 @@ fn who_is_stuck_is_reported_once() {
                 assert_eq!(report.spawned_at.file(), file!());
                 assert!((line..line + 8).contains(&report.spawned_at.line()));
                 assert!(report.running_for >= AFTER, "{report}");
-                assert!(report.to_string().contains("`hog` has been running for "), "{report}");
+                assert!(report.to_string().contains("`hog` kept P "), "{report}");
                 assert!(rt.handle().metrics().stuck >= 1);
                 done.store(true, Ordering::Release);
                 hog.wait().expect("no panic");
@@ -109,4 +118,98 @@ fn who_has_announced_it_is_not_reported() {
     tasks.into_iter().for_each(|task| task.expect("a task").wait().expect("no panic"));
     assert!(rt.shutdown_timeout(BOUND));
     assert!(reports.try_recv().is_err());
+}
+
+/// How a hog keeps its thread, and what the report calls that.
+#[derive(Clone, Copy, PartialEq)]
+enum Way {
+    Computes,
+    Sleeps,
+}
+
+#[inline(never)]
+fn innermost(way: Way, until: &AtomicBool) {
+    match way {
+        Way::Computes => hog(until),
+        Way::Sleeps => {
+            while !until.load(Ordering::Acquire) {
+                std::thread::sleep(2 * LONG);
+            }
+        }
+    }
+    std::hint::black_box(until); // it is no jump
+}
+
+#[inline(never)]
+fn through_the_heap(way: Way, until: &AtomicBool) -> usize {
+    let call: Box<dyn Fn()> = Box::new(|| innermost(way, until));
+    std::hint::black_box(&call)();
+    std::hint::black_box(1)
+}
+
+/// The report says in which code it is, whether that computes or sleeps; the dump says it again.
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
+#[test]
+fn the_stack_of_who_is_stuck() {
+    let _machine = beside_others();
+    let mut asleep = 0;
+    for mode in MODES {
+        for way in [Way::Computes, Way::Sleeps] {
+            for is_goroutine in [false, true] {
+                let (rt, reports) = reporting_in(mode, 2, AFTER);
+                let done = Arc::<AtomicBool>::default();
+                let until = done.clone();
+                let entered = rt.enter();
+                let builder = gort::task::Builder::new().name(HOG);
+                let hog = if is_goroutine {
+                    builder.go(move || through_the_heap(way, &until))
+                } else {
+                    builder.spawn(async move { through_the_heap(way, &until) })
+                };
+                drop(entered);
+                let report = reports.recv_timeout(BOUND).expect("a report");
+                let dump = rt.handle().dump();
+                done.store(true, Ordering::Release);
+                let text = report.to_string();
+                eprintln!("{text}");
+                let at = |name| text.find(name).unwrap_or_else(|| panic!("no {name}: {text}"));
+                assert!(at("stuck::innermost\n") < at("stuck::through_the_heap\n"), "{text}");
+                assert!(at("tests/stuck.rs:") > 0 && !text.contains("gort::"), "{text}");
+                assert!(format!("{report:#}").contains("gort::task::"), "{report:#}");
+                if way == Way::Computes {
+                    assert!(!report.was_asleep() && at("stuck::hog\n") < at("stuck::innermost\n"));
+                } else {
+                    asleep += u32::from(report.was_asleep()); // else it was between two sleeps
+                }
+                assert!(dump.stuck().contains(&report));
+                let said = dump.to_string();
+                let lately = said.find("\nstuck lately:\n").expect(&said);
+                assert!(said[lately..].contains(&text), "{said}");
+                hog.expect("a task").wait().expect("no panic");
+            }
+        }
+    }
+    assert!(asleep > 0);
+}
+
+/// Sixteen are kept.
+#[test]
+fn the_last_reports_are_kept() {
+    let _machine = beside_others();
+    let (rt, reports) = reporting(1, Duration::from_millis(6));
+    let mut ids = Vec::new();
+    for _ in 0..18 {
+        let done = Arc::<AtomicBool>::default();
+        let until = done.clone();
+        let entered = rt.enter();
+        let task = gort::task::Builder::new().name(HOG).spawn(async move { hog(&until) });
+        drop(entered);
+        ids.push(reports.recv_timeout(BOUND).expect("a report").id);
+        done.store(true, Ordering::Release);
+        task.expect("a task").wait().expect("no panic");
+    }
+    let dump = rt.handle().dump();
+    assert_eq!(dump.stuck().len(), 16);
+    let kept: Vec<_> = dump.stuck().iter().filter(|it| it.name.is_some()).map(|it| it.id).collect();
+    assert!(ids.ends_with(&kept), "{kept:?} of {ids:?}");
 }

@@ -26,6 +26,7 @@
 
 mod death;
 mod print;
+mod stuck;
 mod symbols;
 
 use std::collections::HashMap;
@@ -46,6 +47,7 @@ use crate::coro;
 use crate::sched::Sched;
 use crate::sched::dump::{Seen, SeenM};
 use crate::sched::tags::{Labels, Tags};
+use crate::sched::stuck::StuckReport;
 use crate::stack::switch::{self, Ctx};
 use crate::stack::{arena, unwind};
 use crate::task::Id;
@@ -78,6 +80,7 @@ pub struct Dump {
     groups: Vec<Group>,
     threads: Vec<SeenM>,
     procs: Vec<Proc>,
+    stuck: Vec<StuckReport>,
     is_complete: bool,
 }
 
@@ -158,7 +161,8 @@ impl Dump {
         groups.iter_mut().for_each(|group| group.kept.sort_by_key(|g| g.id));
         // Who asked comes first, as in Go.
         groups.sort_by_key(|group| (!group.kept[0].is_caller, group.kept[0].id));
-        Dump { groups, threads: sched.visit_ms(), procs: procs(sched), is_complete }
+        let (threads, procs, stuck) = (sched.visit_ms(), procs(sched), sched.stuck_lately());
+        Dump { groups, threads, procs, stuck, is_complete }
     }
 
     /// How many tasks and goroutines there were.
@@ -177,6 +181,13 @@ impl Dump {
     #[must_use]
     pub fn groups(&self) -> &[Group] {
         &self.groups
+    }
+
+    /// Who has kept a P for too long lately, oldest first: the last 16 reports to
+    /// [`Builder::on_stuck`](crate::Builder::on_stuck).
+    #[must_use]
+    pub fn stuck(&self) -> &[StuckReport] {
+        &self.stuck
     }
 
     /// Those that were kept one by one: all, unless a group has more than 64.
@@ -202,7 +213,7 @@ impl Group {
     #[must_use]
     pub fn frames(&self) -> Vec<Frame> {
         let mut symbols = symbols::Symbols::default();
-        self.stack.iter().flat_map(|pc| symbols.of(*pc).to_vec()).collect()
+        symbols.of_all(&self.stack)
     }
 }
 

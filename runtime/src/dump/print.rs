@@ -50,8 +50,7 @@ impl fmt::Display for Dump {
         let mut symbols = Symbols::default();
         let mut first = true;
         for group in &self.groups {
-            let frames: Vec<Frame> =
-                group.stack.iter().flat_map(|pc| symbols.of(*pc).to_vec()).collect();
+            let frames = symbols.of_all(&group.stack);
             let shown = if f.alternate() { &frames[..] } else { trim(&frames) };
             for g in group.shown() {
                 if !std::mem::take(&mut first) {
@@ -63,6 +62,13 @@ impl fmt::Display for Dump {
         }
         if !self.is_complete {
             f.write_str("(the list of tasks is locked by a thread that does not go on)\n")?;
+        }
+        if !self.stuck.is_empty() {
+            f.write_str("\nstuck lately:\n")?;
+        }
+        for report in &self.stuck {
+            report.print(f, &mut symbols)?;
+            f.write_str("\n")?;
         }
         if f.alternate() { self.print_threads(f) } else { Ok(()) }
     }
@@ -95,17 +101,21 @@ fn print(f: &mut fmt::Formatter<'_>, g: &Goroutine, frames: &[Frame]) -> fmt::Re
     } else if matches!(g.state(), State::Running | State::Syscall) && !g.is_caller {
         f.write_str("\tgoroutine running on other thread; stack unavailable\n")?;
     }
-    frames.iter().try_for_each(|frame| print_frame(f, frame))?;
+    for it in frames {
+        frame(f, it)?;
+        f.write_str("\n")?;
+    }
     writeln!(f, "created at {}", g.spawned_at())
 }
 
-fn print_frame(f: &mut fmt::Formatter<'_>, frame: &Frame) -> fmt::Result {
+/// Without the end of its last line.
+pub(super) fn frame(f: &mut fmt::Formatter<'_>, frame: &Frame) -> fmt::Result {
     match &frame.function {
-        Some(function) => writeln!(f, "{function}")?,
-        None => writeln!(f, "{:#x}", frame.address)?,
+        Some(function) => f.write_str(function)?,
+        None => write!(f, "{:#x}", frame.address)?,
     }
     match (&frame.file, frame.line) {
-        (Some(file), Some(line)) => writeln!(f, "\t{file}:{line}"),
+        (Some(file), Some(line)) => write!(f, "\n\t{file}:{line}"),
         _ => Ok(()),
     }
 }

@@ -25,6 +25,11 @@ impl Symbols {
     pub(super) fn of(&mut self, address: usize) -> &[Frame] {
         self.0.entry(address).or_insert_with(|| resolve(address))
     }
+
+    /// The same for all frames of a stack.
+    pub(super) fn of_all(&mut self, addresses: &[usize]) -> Vec<Frame> {
+        addresses.iter().flat_map(|pc| self.of(*pc).to_vec()).collect()
+    }
 }
 
 fn resolve(address: usize) -> Vec<Frame> {
@@ -51,7 +56,8 @@ pub(super) fn trim(frames: &[Frame]) -> &[Frame] {
     let begin = frames[..lead].iter().rposition(is_gorts).map_or(0, |i| i + 1);
     let rest = &frames[begin..];
     let Some(end) = rest.iter().rposition(starts) else { return rest };
-    let between = rest[..end].iter().rev().take_while(|frame| is_stds(frame)).count();
+    let machinery = |frame: &&Frame| is_stds(frame) || starts(frame);
+    let between = rest[..end].iter().rev().take_while(machinery).count();
     &rest[..end - between]
 }
 
@@ -87,8 +93,10 @@ fn is_stds(frame: &Frame) -> bool {
     named || file(frame).starts_with("/rustc/")
 }
 
-/// What starts a goroutine.
+/// What starts a goroutine, or polls a task.
 fn starts(frame: &Frame) -> bool {
-    let named = name(frame).starts_with("gort::task::goroutine::");
-    named || is_in_sources(frame) && file(frame).ends_with("task/goroutine.rs")
+    ["goroutine", "future"].iter().any(|body| {
+        let named = name(frame).strip_prefix("gort::task::").is_some_and(|it| it.starts_with(body));
+        named || is_in_sources(frame) && file(frame).ends_with(&format!("task/{body}.rs"))
+    })
 }

@@ -29,6 +29,7 @@ use super::p::P;
 use super::steal::{Neighbour, Profit};
 use super::trace::{self, Kind};
 use crate::stack::pool::LocalPool;
+use crate::stack::sample::Root;
 use crate::util::fence as asymmetric;
 use crate::util::note::Note;
 use crate::util::opaque;
@@ -138,6 +139,8 @@ pub(crate) struct M {
     pub(super) nested: AtomicU32,
     /// Its thread (`util::thread_id`): of a worker from its start on, of others when they doze.
     pub(super) thread: AtomicU32,
+    /// Where the frames of what it polls begin (`stack::sample`).
+    pub(super) root: AtomicUsize,
     /// Odd while the thread sleeps in `doze`.
     pub(super) dozes: AtomicU32,
     /// Wakers of others that the poller or the timers found.
@@ -229,6 +232,7 @@ impl M {
             resting: AtomicBool::new(false),
             nested: AtomicU32::new(0),
             thread: AtomicU32::new(0),
+            root: AtomicUsize::new(0),
             dozes: AtomicU32::new(0),
             foreign: RefCell::default(),
             has_foreign: Cell::new(false),
@@ -244,6 +248,7 @@ impl M {
         let outer = CURRENT.replace(self);
         let _restore = Restore(outer);
         self.outer.set(outer);
+        self.root.store(Root::here().0, Ordering::Relaxed); // Relaxed: for stuck reports
         let _entered = self.enter();
         f()
     }

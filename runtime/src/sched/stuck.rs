@@ -2,9 +2,11 @@
 //!
 //! sysmon sees that a P dispatches nothing. Half a slice later it locks the owner out for a moment
 //! and notes which G that is: a *suspect*. It stays one while its M runs it, with the P or, when that
-//! has been taken, without one; when its time is over it is reported, once. The callback is user
-//! code, so a thread for blocking tasks calls it.
+//! has been taken, without one; when its time is over it is reported, once. A thread for blocking
+//! tasks does that: it looks at the suspect's frames, which takes the loader's lock, and calls the
+//! callback, which is user code. Neither is sysmon's business to wait for.
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::panic::Location;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -17,6 +19,9 @@ use super::m::M;
 use super::p::P;
 use super::sysmon::SLICE;
 use crate::spawn;
+use crate::stack::sample::{self, Root, Sample};
+use crate::task::goroutine;
+use crate::util::soon;
 
 /// A task or goroutine that has run for long without coming back to the scheduler. See
 /// [`Builder::on_stuck`](crate::Builder::on_stuck).
@@ -31,22 +36,15 @@ pub struct StuckReport {
     pub is_goroutine: bool,
     /// Where it was spawned.
     pub spawned_at: &'static Location<'static>,
+    /// The P that it kept.
+    pub p: u32,
     /// For how long it has been running, and still was when this was found.
     pub running_for: Duration,
     /// Whether its P has been given to another thread meanwhile, so that only what lives on its own
     /// thread has to wait.
     pub lost_its_p: bool,
-}
-
-impl fmt::Display for StuckReport {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let kind = if self.is_goroutine { "goroutine" } else { "task" };
-        write!(f, "{kind} {} ", self.id)?;
-        if let Some(name) = &self.name {
-            write!(f, "`{name}` ")?;
-        }
-        write!(f, "has been running for {:?}, created at {}", self.running_for, self.spawned_at)
-    }
+    /// See `dump::stuck`.
+    pub(crate) sample: Sample,
 }
 
 /// Whom to tell, and after how long.
@@ -72,13 +70,22 @@ pub(super) struct Stuck {
     /// sysmon's own.
     suspects: Mutex<Vec<Suspect>>,
     reported: AtomicU64,
+    /// The last reports, for dumps.
+    recent: Mutex<VecDeque<StuckReport>>,
 }
+
+/// So many reports are kept (a guess: as many as one looks at).
+const RECENT: usize = 16;
 
 struct Suspect {
     m: &'static M,
     p: &'static P,
     /// The G, as an address that is never followed.
     g: usize,
+    /// Where its frames may begin: a goroutine calls C on the stack of its M.
+    roots: [Root; 2],
+    /// What polls it, which is in its frames.
+    body: usize,
     report: StuckReport,
     is_tagged: bool,
     dispatches: u64,
@@ -96,6 +103,13 @@ impl Suspect {
     fn is_detached(&self) -> bool {
         self.m.detached.load(Ordering::Relaxed) // Relaxed: a hint
     }
+
+    /// What it is doing; nothing, if it has stopped meanwhile.
+    fn sample(&self) -> Sample {
+        // Relaxed: a worker's own number, which it has written before it had a P; else 0.
+        let sample = sample::take(self.m.thread.load(Ordering::Relaxed), &self.roots, self.body);
+        if self.is_running() { sample } else { Sample::default() }
+    }
 }
 
 impl Sched {
@@ -107,10 +121,14 @@ impl Sched {
         }
         let found = owner.lock_out(p, 1, || {
             let g = owner.curg()?;
-            Some((g.as_raw().addr(), describe(g), g.is_tagged(), p.counters.dispatches()))
+            let body = g.vtable().resume as *const () as usize;
+            let g = (g.as_raw().addr(), roots(owner, g), body, describe(g, p), g.is_tagged());
+            Some((g, p.counters.dispatches()))
         });
-        let Some((g, report, is_tagged, dispatches)) = found.flatten() else { return false };
-        let suspect = Suspect { m: owner, p, g, report, is_tagged, dispatches, since };
+        let Some(((g, roots, body, report, is_tagged), dispatches)) = found.flatten() else {
+            return false;
+        };
+        let suspect = Suspect { m: owner, p, g, roots, body, report, is_tagged, dispatches, since };
         self.suspects().push(suspect);
         true
     }
@@ -125,11 +143,31 @@ impl Sched {
             let name = if suspect.is_tagged { self.name_by_id(suspect.report.id) } else { None };
             let running_for = Duration::from_nanos(now - suspect.since);
             let lost_its_p = suspect.is_detached();
-            let report = StuckReport { name, running_for, lost_its_p, ..suspect.report };
+            let mut report =
+                StuckReport { name, running_for, lost_its_p, ..suspect.report.clone() };
             self.stuck.reported.fetch_add(1, Ordering::Relaxed); // Relaxed: a count
-            let call = on.call.clone();
-            drop(spawn::blocking_on(self, Location::caller(), false, move || call(&report)));
+            let (sched, call) = (self.arc(), on.call.clone());
+            let tell = move || {
+                report.sample = suspect.sample();
+                sched.keep_report(report.clone());
+                drop(sched);
+                call(&report);
+            };
+            drop(spawn::blocking_on(self, Location::caller(), false, tell));
         }
+    }
+
+    fn keep_report(&self, report: StuckReport) {
+        let mut recent = self.stuck.recent.lock().unwrap_or_else(PoisonError::into_inner);
+        if recent.len() == RECENT {
+            recent.pop_front();
+        }
+        recent.push_back(report);
+    }
+
+    /// The last reports, oldest first.
+    pub(crate) fn stuck_lately(&self) -> Vec<StuckReport> {
+        soon::lock(&self.stuck.recent).map_or_else(Vec::new, |it| it.iter().cloned().collect())
     }
 
     /// Whether sysmon should go on looking.
@@ -147,14 +185,23 @@ impl Sched {
     }
 }
 
-fn describe(g: GRef) -> StuckReport {
+/// Where the frames of `g` begin, which `m` runs.
+fn roots(m: &M, g: GRef) -> [Root; 2] {
+    let on_m = Root(m.root.load(Ordering::Relaxed)); // Relaxed: it was there before `m` ran anything
+    let own = if g.vtable().is_goroutine { goroutine::root(g) } else { None };
+    [own.unwrap_or(on_m), on_m]
+}
+
+fn describe(g: GRef, p: &P) -> StuckReport {
     StuckReport {
         id: g.id(),
         name: None,
         is_goroutine: g.vtable().is_goroutine,
         spawned_at: g.spawned_at(),
+        p: p.id,
         running_for: Duration::ZERO,
         lost_its_p: false,
+        sample: Sample::default(),
     }
 }
 

@@ -9,7 +9,7 @@
 //! - [`pool`] keeps free slots: a [`pool::LocalPool`] per P, a locked list per class behind it, and
 //!   the scavenger that gives memory of idle stacks back;
 //! - [`mod@switch`] makes a context on a slot and switches to it; the only file that names `context`;
-//! - [`unwind`] reads the frames of a suspended stack;
+//! - [`unwind`] reads the frames of a suspended stack, [`sample`] those of a thread that goes on;
 //! - [`fault`] turns a hit on a guard into a message and a clean death.
 //!
 //! A stack is never unmapped and its address never leaves its class, so an address alone is enough
@@ -20,8 +20,10 @@ pub(crate) mod arena;
 pub(crate) mod fault;
 mod guard;
 pub(crate) mod pool;
+pub(crate) mod sample;
 pub(crate) mod switch;
 mod sys;
+mod tables;
 #[cfg(test)]
 mod tests;
 pub(crate) mod unwind;
@@ -31,6 +33,7 @@ use std::mem::MaybeUninit;
 use std::ops::Deref;
 use std::panic::Location;
 use std::ptr;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// The size of a slot, guard included. Each class has arenas, free lists and pools of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -120,6 +123,18 @@ impl Slot {
     #[inline]
     pub(crate) fn plate(self) -> *mut Plate {
         self.top().cast::<Plate>().wrapping_sub(1)
+    }
+
+    /// The slot as one word, which is not 0.
+    fn word(self) -> usize {
+        self.base | self.class as usize
+    }
+
+    /// The other direction of `word`.
+    #[inline]
+    fn of_word(word: usize) -> Slot {
+        const CLASS: usize = SizeClass::ALL.len() - 1;
+        Slot { base: word & !CLASS, class: SizeClass::ALL[word & CLASS] }
     }
 
     /// A number no other slot of this class has.
@@ -235,5 +250,36 @@ impl Deref for StackSlot {
     #[inline]
     fn deref(&self) -> &Slot {
         &self.0
+    }
+}
+
+/// A place for a stack. Its owner puts one there and takes it out; others may see which it is.
+pub(crate) struct StackCell(AtomicUsize);
+
+impl StackCell {
+    pub(crate) fn new(stack: Option<StackSlot>) -> StackCell {
+        StackCell(AtomicUsize::new(stack.map_or(0, |stack| stack.word())))
+    }
+
+    /// Takes the stack out. Only the owner.
+    pub(crate) fn take(&self) -> Option<StackSlot> {
+        let slot = self.slot();
+        self.0.store(0, Ordering::Relaxed); // Relaxed: as in `slot`
+        slot.map(StackSlot)
+    }
+
+    /// Puts one there. Only the owner.
+    pub(crate) fn set(&self, stack: StackSlot) {
+        self.0.store(stack.word(), Ordering::Relaxed); // Relaxed: as in `slot`
+    }
+
+    /// Where the stack lies that is there.
+    #[inline]
+    pub(crate) fn slot(&self) -> Option<Slot> {
+        // Relaxed: the owner reads its own; others want a number.
+        match self.0.load(Ordering::Relaxed) {
+            0 => None,
+            word => Some(Slot::of_word(word)),
+        }
     }
 }

@@ -105,11 +105,16 @@ pub(crate) fn init_m() {
 /// and has a guard below `limit`. `top - limit` is at least 1 KiB (in practice, what `entry` needs).
 #[inline(always)]
 pub(crate) unsafe fn make(top: *mut u8, limit: *mut u8, entry: Entry) -> Ctx {
-    let top = top.map_addr(|addr| (addr & !15) - 16);
+    let top = top.with_addr(root_of(top));
     // SAFETY: 16-aligned and inside the caller's stack, by this function's contract.
     unsafe { top.cast::<[usize; 2]>().write([0; 2]) };
     // SAFETY: as above; `entry` never returns, and the caller keeps the memory for it.
     unsafe { Ctx::new(&Stack::new(top.cast(), limit.cast()), entry) }
+}
+
+/// The stack pointer with which `entry` was called, on a stack that was [`make`]d with this `top`.
+pub(crate) fn root_of(top: *mut u8) -> usize {
+    (top.addr() & !15) - 16
 }
 
 /// Leaves the current flow, which will be suspended inside this call, for `to`. Returns when

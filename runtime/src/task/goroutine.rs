@@ -46,8 +46,9 @@ use crate::sched::m::{self, M};
 use crate::sched::preempt::must_yield;
 use crate::sched::spans::{self, Op};
 use crate::stack::fault::FaultWriter;
+use crate::stack::sample::Root;
 use crate::stack::switch::{self, Ctx, Transfer};
-use crate::stack::{self, Hold, Owner, Plate, SizeClass, Slot, StackSlot, fault, pool};
+use crate::stack::{self, Hold, Owner, Plate, SizeClass, Slot, StackCell, StackSlot, fault, pool};
 
 /// The cell of a goroutine.
 #[repr(C)]
@@ -66,7 +67,7 @@ pub(super) struct Control {
     pub(super) g0: Cell<Option<Ctx>>,
     /// The innermost callback from C that it is in; see `system`.
     pub(super) callback: Cell<*const Callback>,
-    stack: Cell<Option<StackSlot>>,
+    stack: StackCell,
     /// Waits that are under way, one inside the poll of the other.
     waits: Cell<u32>,
     locks: LockCounts,
@@ -147,7 +148,7 @@ impl<F: FnOnce() -> T, T> Ops<F, T> {
             ctx: Cell::new(None),
             g0: Cell::new(None),
             callback: Cell::new(std::ptr::null()),
-            stack: Cell::new(stack),
+            stack: StackCell::new(stack),
             waits: Cell::new(0),
             locks: LockCounts::default(),
         };
@@ -269,6 +270,11 @@ pub(crate) fn suspended_at<'a>(g: GRef) -> Option<&'a Ctx> {
     unsafe { (*control(g).ctx.as_ptr()).as_ref() }
 }
 
+/// Where the frames on its stack begin, if it has one: for anybody.
+pub(crate) fn root(g: GRef) -> Option<Root> {
+    control(g).stack.slot().map(|slot| Root(switch::root_of(slot.plate().cast())))
+}
+
 fn has_begun(g: GRef) -> bool {
     let control = control(g);
     let ctx = control.ctx.take();
@@ -289,7 +295,7 @@ fn begin(g: GRef, control: &Control, entry: switch::Entry) -> io::Result<Ctx> {
         plate.write(Plate::of_goroutine(g.as_raw()));
         switch::make(plate.cast(), stack.limit(), entry)
     };
-    control.stack.set(Some(stack));
+    control.stack.set(stack);
     Ok(ctx)
 }
 
@@ -401,9 +407,7 @@ impl<'a> Nesting<'a> {
     #[inline]
     fn new(g: GRef, control: &'a Control) -> Nesting<'a> {
         control.waits.set(control.waits.get() + 1);
-        // SAFETY: the goroutine, which runs, owns the cell, and nothing else is called meanwhile.
-        let own = unsafe { (*control.stack.as_ptr()).as_deref() };
-        let at_home = own.is_some_and(|slot| slot.holds(stack::here()));
+        let at_home = control.stack.slot().is_some_and(|slot| slot.holds(stack::here()));
         Nesting(g, control, if at_home { Hold::NONE } else { Hold::here() })
     }
 }
