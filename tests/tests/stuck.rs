@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use gort::prelude::*;
 use gort::{Runtime, StuckReport};
-use gort_tests::{BOUND, beside_others};
+use gort_tests::{BOUND, alone, beside_others};
 
 use go_modes::{MODES, Mode};
 
@@ -17,8 +17,7 @@ const AFTER: Duration = Duration::from_millis(30);
 /// Longer than any thread is off its core.
 const LONG: Duration = Duration::from_millis(300);
 
-/// The threads of these tests may lose their cores for longer than that, and then anybody is stuck:
-/// what counts is the one called so.
+/// What counts is the one called so: others may be stuck in something, too.
 const HOG: &str = "hog";
 
 fn reporting(procs: usize, after: Duration) -> (Runtime, Receiver<StuckReport>) {
@@ -190,6 +189,49 @@ fn the_stack_of_who_is_stuck() {
         }
     }
     assert!(asleep > 0);
+}
+
+/// Many threads beside it want the cores; so a thread of the runtime is off them for longer than the
+/// bound, over and over, with a task that does nothing wrong.
+#[cfg(target_os = "linux")]
+#[test]
+fn who_is_not_let_run_is_not_reported() {
+    let _machine = alone();
+    let (rt, reports) = reporting(2, Duration::from_millis(15));
+    let done = Arc::<AtomicBool>::default();
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let others: Vec<_> = (0..12 * cores)
+        .map(|_| {
+            let until = done.clone();
+            std::thread::spawn(move || hog(&until))
+        })
+        .collect();
+    let entered = rt.enter();
+    let mut tasks = Vec::new();
+    for _ in 0..4 {
+        let until = done.clone();
+        let task = async move {
+            while !until.load(Ordering::Acquire) {
+                gort_tests::spin(Duration::from_micros(50));
+                gort::yield_now().await;
+            }
+        };
+        tasks.push(gort::task::Builder::new().name(HOG).spawn(task).expect("a task"));
+    }
+    drop(entered);
+    std::thread::sleep(3 * LONG);
+    done.store(true, Ordering::Release);
+    others.into_iter().for_each(|other| other.join().expect("no panic"));
+    tasks.into_iter().for_each(|task| task.wait().expect("no panic"));
+    let metrics = rt.handle().metrics();
+    assert!(rt.shutdown_timeout(BOUND));
+    let reported: Vec<_> = reports.try_iter().map(|report| report.to_string()).collect();
+    eprintln!(
+        "{} retakes, {} reports",
+        metrics.per_proc.iter().map(|p| p.retakes).sum::<u64>(),
+        metrics.stuck
+    );
+    assert_eq!(reported, [""; 0]);
 }
 
 /// Sixteen are kept.

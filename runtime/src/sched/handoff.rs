@@ -32,6 +32,7 @@ use super::idle::{Lists, PROC, SPINNING, SURPLUS};
 use super::m::{self, M};
 use super::p::P;
 use super::stats::bump;
+use super::sysmon::Away;
 use super::trace::{self, Kind};
 use crate::task::goroutine;
 
@@ -60,8 +61,8 @@ pub(super) struct Handoffs {
 impl Sched {
     /// Takes `p` from its owner, which is away in user code, and gives it to an M that has the
     /// time. False: the owner is not away, or `dispatches` is not the number of its last one.
-    /// `asleep`: its thread is, in the kernel.
-    pub(super) fn retake(&self, p: &'static P, dispatches: u64, asleep: bool) -> bool {
+    /// `why` it does not come back: None, it has announced that.
+    pub(super) fn retake(&self, p: &'static P, dispatches: u64, why: Option<Away>) -> bool {
         // SAFETY: Ms live as long as the scheduler. Acquire: pairs with `acquirep`.
         let Some(m) = (unsafe { p.owner.load(Ordering::Acquire).as_ref() }) else { return false };
         let taken = m.lock_out(p, PATIENCE, || {
@@ -74,7 +75,7 @@ impl Sched {
             p.counters.set_hidden(local.hidden());
             trace::event_of(Kind::Retake, m, p);
             m.releasep();
-            Some((local.is_empty(), m.is_outside(), m.lose_p(asleep)))
+            Some((local.is_empty(), m.is_outside(), m.lose_p(why)))
         });
         let Some((empty, outside, site)) = taken.flatten() else { return false };
         bump(&p.counters.retakes); // sysmon is the only writer
@@ -199,17 +200,18 @@ impl Sched {
 
 impl M {
     /// This M has lost its P to somebody else, who calls this and has locked it out. Returns where
-    /// the G was spawned that it runs, if that has come as a surprise.
-    fn lose_p(&self, asleep: bool) -> Option<&'static Location<'static>> {
+    /// the G was spawned that it runs, if that has come as a surprise: a G whose thread the kernel did
+    /// not let run has done nothing of the kind.
+    fn lose_p(&self, why: Option<Away>) -> Option<&'static Location<'static>> {
         if self.syscall().is_some() {
             return None; // it has said so
         }
         self.ask_to_yield();
         if !self.is_outside() {
             self.detach();
-            self.note_asleep(asleep);
+            self.note_asleep(why == Some(Away::Asleep));
         }
-        self.curg().map(GRef::spawned_at)
+        self.curg().filter(|_| why != Some(Away::Starved)).map(GRef::spawned_at)
     }
 
     /// This M runs a G without a P, though nobody has asked for that.

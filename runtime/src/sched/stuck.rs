@@ -17,11 +17,11 @@ use super::Sched;
 use super::g::GRef;
 use super::m::M;
 use super::p::P;
-use super::sysmon::SLICE;
+use super::sysmon::{SLICE, Stopwatch};
 use crate::spawn;
 use crate::stack::sample::{self, Root, Sample};
 use crate::task::goroutine;
-use crate::util::soon;
+use crate::util::{is_asleep, soon};
 
 /// A task or goroutine that has run for long without coming back to the scheduler. See
 /// [`Builder::on_stuck`](crate::Builder::on_stuck).
@@ -74,6 +74,8 @@ pub(super) struct Stuck {
     recent: Mutex<VecDeque<StuckReport>>,
 }
 
+/// A look that comes later than this after the last one says nothing about the time before.
+const LATE: u64 = SLICE / 2;
 /// So many reports are kept (a guess: as many as one looks at).
 const RECENT: usize = 16;
 
@@ -90,6 +92,12 @@ struct Suspect {
     is_tagged: bool,
     dispatches: u64,
     since: u64,
+    /// Taken when it was noted.
+    stopwatch: Option<Stopwatch>,
+    noted: u64,
+    /// When sysmon looked last, and for how long it had slept in the kernel by then.
+    looked: u64,
+    slept: u64,
 }
 
 impl Suspect {
@@ -102,6 +110,21 @@ impl Suspect {
 
     fn is_detached(&self) -> bool {
         self.m.detached.load(Ordering::Relaxed) // Relaxed: a hint
+    }
+
+    /// Whether it has computed and slept for longer than `after`. The time does not count for which the
+    /// kernel did not let its thread run.
+    fn is_over(&mut self, now: u64, after: u64) -> bool {
+        // Relaxed: as in `sample`.
+        if is_asleep(self.m.thread.load(Ordering::Relaxed)) {
+            self.slept += (now - self.looked).min(LATE);
+        }
+        self.looked = now;
+        // Who was noted late may not have run until then, as sysmon has not.
+        let before = (self.noted - self.since).min(LATE);
+        let is_at_fault =
+            |it: Stopwatch| (before + self.slept).saturating_add(it.on_core()) >= after;
+        now.saturating_sub(self.since) >= after && self.stopwatch.is_none_or(is_at_fault)
     }
 
     /// What it is doing; nothing, if it has stopped meanwhile.
@@ -125,10 +148,25 @@ impl Sched {
             let g = (g.as_raw().addr(), roots(owner, g), body, describe(g, p), g.is_tagged());
             Some((g, p.counters.dispatches()))
         });
+        let stopwatch = Stopwatch::start(owner, now);
         let Some(((g, roots, body, report, is_tagged), dispatches)) = found.flatten() else {
             return false;
         };
-        let suspect = Suspect { m: owner, p, g, roots, body, report, is_tagged, dispatches, since };
+        let suspect = Suspect {
+            m: owner,
+            p,
+            g,
+            roots,
+            body,
+            report,
+            is_tagged,
+            dispatches,
+            since,
+            stopwatch,
+            noted: now,
+            looked: now,
+            slept: 0,
+        };
         self.suspects().push(suspect);
         true
     }
@@ -138,7 +176,7 @@ impl Sched {
         let Some(on) = &self.config.on_stuck else { return };
         let mut suspects = self.suspects();
         suspects.retain(Suspect::is_running);
-        let is_over = |s: &mut Suspect| now.saturating_sub(s.since) >= nanos(on.after);
+        let is_over = |s: &mut Suspect| s.is_over(now, nanos(on.after));
         for suspect in suspects.extract_if(.., is_over) {
             let name = if suspect.is_tagged { self.name_by_id(suspect.report.id) } else { None };
             let running_for = Duration::from_nanos(now - suspect.since);

@@ -34,7 +34,7 @@ use crate::spawn;
 use crate::stack::pool;
 use crate::task::waker;
 use crate::util::note::Note;
-use crate::util::{clock, is_asleep, thread_id};
+use crate::util::{clock, cpu_time, is_asleep, thread_id};
 
 /// A busy runtime is looked at this often; costs nothing measurable (at 100 us: 2-5 %).
 const PERIOD: Duration = Duration::from_millis(1);
@@ -82,6 +82,61 @@ struct Watched {
     asked: bool,
     /// What it runs is a suspect (`stuck.rs`).
     suspected: bool,
+    /// Taken after half a slice.
+    stopwatch: Option<Stopwatch>,
+}
+
+/// How long a thread has been on a core.
+#[derive(Clone, Copy)]
+pub(super) struct Stopwatch {
+    thread: u32,
+    begun: u64,
+    cpu: u64,
+}
+
+/// Why an M does not come back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Away {
+    /// Its thread sleeps in the kernel.
+    Asleep,
+    /// It computes.
+    Computing,
+    /// The kernel has not let it run for most of the time. That is nobody's fault here.
+    Starved,
+}
+
+impl Stopwatch {
+    /// None: the system does not say.
+    pub(super) fn start(owner: &M, now: u64) -> Option<Stopwatch> {
+        // Relaxed: the thread's own number, which it has written before it had a P.
+        let thread = owner.thread.load(Ordering::Relaxed);
+        Some(Stopwatch { thread, begun: now, cpu: cpu_time(thread)? })
+    }
+
+    /// For how long it has been on a core since.
+    pub(super) fn on_core(&self) -> u64 {
+        cpu_time(self.thread).map_or(u64::MAX, |cpu| cpu.saturating_sub(self.cpu))
+    }
+
+    /// Whether that is less than half of the time.
+    fn is_starved(&self, now: u64) -> bool {
+        self.on_core() < (now - self.begun) / 2
+    }
+}
+
+/// Why `owner` does not come back, whose P has stood still for a slice.
+fn why_away(owner: &M, stopwatch: Option<Stopwatch>, now: u64) -> Away {
+    // Without a stopwatch, sysmon itself has not looked for half a slice: the machine is busy.
+    let is_starved = || match stopwatch {
+        Some(stopwatch) => stopwatch.is_starved(now),
+        None => Stopwatch::start(owner, now).is_some(),
+    };
+    // Relaxed: the thread's own number, which it has written before it had a P.
+    match is_asleep(owner.thread.load(Ordering::Relaxed)) {
+        true => Away::Asleep,
+        false if is_starved() => Away::Starved,
+        false => Away::Computing,
+    }
 }
 
 /// Foreign wakers; they are woken when this is dropped, also by a runtime that ends.
@@ -237,29 +292,34 @@ impl Sched {
         watched.since = before.since;
         watched.asked = before.asked;
         watched.suspected = before.suspected || self.suspect(p, owner, before.since, now);
+        let half = now - before.since >= SLICE / 2;
+        let start = || half.then(|| Stopwatch::start(owner, now)).flatten();
+        watched.stopwatch = before.stopwatch.or_else(start);
         let in_syscall = syscall.is_some() && syscall == before.syscall;
         let overdue = now - before.since >= SLICE;
         if overdue && !watched.asked {
             watched.asked = true;
             owner.ask_to_yield();
-            self.note_neighbours(p, owner);
+            self.note_neighbours(p, owner, before.stopwatch, now);
         }
         let due = in_syscall || overdue || self.config.chaos.is_some();
-        let taken = due && self.is_p_needed(p) && self.take(p, owner, dispatches, in_syscall);
+        let why = || (!in_syscall).then(|| why_away(owner, before.stopwatch, now));
+        let taken = due && self.is_p_needed(p) && self.take(p, dispatches, why());
         taken || !in_syscall && !overdue
     }
 
     /// Takes a P that stands still, unless too many have lost theirs without having said anything.
-    fn take(&self, p: &'static P, owner: &M, dispatches: u64, in_syscall: bool) -> bool {
-        // Relaxed: the thread's own number, which it has written before it had a P.
-        let asleep = !in_syscall && is_asleep(owner.thread.load(Ordering::Relaxed));
-        let may = in_syscall || (asleep || self.may_detach()) && self.has_m_to_spare();
-        may && self.retake(p, dispatches, asleep)
+    /// `why`: None, its owner is in a system call that it has announced.
+    fn take(&self, p: &'static P, dispatches: u64, why: Option<Away>) -> bool {
+        let spare = || why == Some(Away::Asleep) || self.may_detach();
+        let may = why.is_none() || spare() && self.has_m_to_spare();
+        may && self.retake(p, dispatches, why)
     }
 
     /// A G has had its slice, and others that live on its thread wait for it: no P helps them.
-    fn note_neighbours(&self, p: &P, owner: &M) {
+    fn note_neighbours(&self, p: &P, owner: &M, stopwatch: Option<Stopwatch>, now: u64) {
         if owner.has_mail()
+            && why_away(owner, stopwatch, now) != Away::Starved
             && let Some(Some(g)) = owner.lock_out(p, 1, || owner.curg().map(GRef::spawned_at))
         {
             self.note_surprise(g);

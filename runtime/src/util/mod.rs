@@ -48,6 +48,25 @@ pub(crate) fn is_asleep(thread: u32) -> bool {
     matches!(state, Some('S' | 'D'))
 }
 
+/// The time for which a thread of this process has been on a core, in nanoseconds; None where the
+/// system does not say. A system call, 0.3 us.
+#[cfg(not(loom))]
+pub(crate) fn cpu_time(thread: u32) -> Option<u64> {
+    #[cfg(target_os = "linux")]
+    if thread != 0 {
+        // clock_getres(2), NOTES: the thread's number, inverted, and three bits of flags: of a thread (4),
+        // by the scheduler's count (2).
+        let clock = !thread.cast_signed() << 3 | 6;
+        let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+        // SAFETY: the struct is ours.
+        if unsafe { libc::clock_gettime(clock, &raw mut time) } == 0 {
+            return Some(time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64);
+        }
+    }
+    let _ = thread;
+    None
+}
+
 /// Processors that this process may use, as the system says when first asked.
 #[cfg(not(loom))]
 pub(crate) fn processors() -> usize {
