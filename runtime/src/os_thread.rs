@@ -1,14 +1,13 @@
 //! Goroutines that are locked to their thread, and the counts that coroutines compare. Go:
 //! LockOSThread; lockedExt, lockedInt.
 
-use std::cell::Cell;
 use std::fmt;
 use std::marker::PhantomData;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use crate::sched::g::GRef;
 use crate::sched::{lock as sched, m};
-use crate::task::goroutine;
+use crate::task::goroutine::{self, LockCount};
 
 /// Locks that are held, and coroutines that were created under one: while there are none, a
 /// switch need not look at any counts.
@@ -124,7 +123,7 @@ fn unlock_external(g: GRef) {
     }
 }
 
-fn add(g: GRef, count: &Cell<u16>) {
+fn add(g: GRef, count: &LockCount) {
     if !goroutine::locks(g).any() {
         sched::bind(g);
     }
@@ -132,7 +131,7 @@ fn add(g: GRef, count: &Cell<u16>) {
     note();
 }
 
-fn remove(g: GRef, count: &Cell<u16>) {
+fn remove(g: GRef, count: &LockCount) {
     count.set(count.get() - 1);
     unnote();
     if !goroutine::locks(g).any() {

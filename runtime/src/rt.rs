@@ -313,6 +313,7 @@ impl Runtime {
     ///
     /// # Panics
     /// A panic of the future comes out of this call.
+    #[track_caller]
     pub fn block_on<F: IntoFuture>(&self, future: F) -> F::Output {
         match goroutine::current() {
             Some(g) => goroutine::wait(g, future.into_future()),
@@ -615,6 +616,7 @@ pub(crate) fn now() -> u64 {
 /// assert_eq!(n, 42);
 /// ```
 #[inline]
+#[track_caller]
 pub fn block_on<F: IntoFuture>(future: F) -> F::Output {
     match goroutine::current() {
         Some(g) => goroutine::wait(g, future.into_future()),
@@ -623,6 +625,7 @@ pub fn block_on<F: IntoFuture>(future: F) -> F::Output {
 }
 
 /// As `block_on`; an abort of the goroutine that calls does not end it.
+#[track_caller]
 pub(crate) fn block_on_to_the_end<F: Future>(future: F) -> F::Output {
     match goroutine::current() {
         Some(g) => goroutine::wait_to_the_end(g, future),
@@ -641,6 +644,7 @@ pub(crate) fn block_on_to_the_end<F: Future>(future: F) -> F::Output {
 pub trait Wait: IntoFuture + Sized {
     /// Blocks until the future is ready and gives its output, as [`block_on`] does.
     #[inline]
+    #[track_caller]
     fn wait(self) -> Self::Output {
         block_on(self)
     }

@@ -8,6 +8,7 @@ use super::core::{CLOSED, Core, READABLE, Received, Returned, Sent, WRITABLE};
 use super::lock::Lock;
 use super::ring::Ring;
 use super::timer::Timer;
+use crate::sched::wait::WaitReason;
 use crate::util::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 
 /// Wakers taken out of a closed channel at once, so that its lock is not held over their wake.
@@ -84,6 +85,12 @@ impl<T> Hchan<T> {
             half_gone: AtomicBool::new(senders == 0),
         };
         NonNull::from(Box::leak(Box::new(hchan)))
+    }
+
+    /// What a receiver waits for, for dumps.
+    pub(super) fn reason(&self) -> WaitReason {
+        let never = self.timer.as_ref().is_some_and(Timer::is_never);
+        if never { WaitReason::ChanReceiveNil } else { WaitReason::ChanReceive }
     }
 
     /// Runs a section of a few instructions that calls no user code.

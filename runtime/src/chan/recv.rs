@@ -13,7 +13,7 @@ use super::hchan::{Hchan, wake};
 use super::timer::{Alarm, Timer};
 use super::wait::{Outcome, Token, Waiter};
 use crate::sched::preempt::poll_slice;
-use crate::sched::wait::{WaitReason, note_wait};
+use crate::sched::wait::note_wait;
 use crate::time::Instant;
 
 /// How far a wait is. Only its owner looks at this.
@@ -261,7 +261,10 @@ impl<T> RecvFuture<'_, T> {
             let this = self.get_unchecked_mut();
             (this.hchan, Pin::new_unchecked(&mut this.wait))
         };
-        note_wait(wait.poll(hchan, cx), cx, WaitReason::ChanReceive)
+        match wait.poll(hchan, cx) {
+            Poll::Pending => note_wait(Poll::Pending, cx, hchan.reason()),
+            ready => ready,
+        }
     }
 }
 

@@ -49,6 +49,11 @@ impl<T> Timer<T> {
         }
     }
 
+    /// Whether it never will be.
+    pub(super) fn is_never(&self) -> bool {
+        self.due.load(Ordering::Relaxed) == NEVER // Relaxed: as in `take_due`
+    }
+
     /// Whether it is time.
     pub(super) fn is_due(&self) -> bool {
         self.due().is_some_and(|due| Instant::now() >= due)

@@ -34,7 +34,7 @@ use std::panic::Location;
 use std::ptr;
 use std::time::Duration;
 
-pub use crate::sched::dump::State;
+pub use crate::sched::dump::{BlockOn, State};
 pub use crate::sched::wait::WaitReason;
 pub use death::dump_on_sigquit;
 pub use symbols::Frame;
@@ -190,6 +190,11 @@ impl Dump {
         &self.stuck
     }
 
+    /// The threads that are in a [`block_on`](crate::block_on) of this runtime.
+    pub fn block_ons(&self) -> impl Iterator<Item = &BlockOn> {
+        self.threads.iter().filter_map(|m| m.block_on.as_ref())
+    }
+
     /// Those that were kept one by one: all, unless a group has more than 64.
     pub fn goroutines(&self) -> impl Iterator<Item = &Goroutine> {
         self.groups.iter().flat_map(Group::goroutines)
@@ -254,7 +259,7 @@ impl Goroutine {
         Duration::from_millis(self.waiting_ms.into())
     }
 
-    /// Whether it waited while it was [locked to its thread](crate::lock_os_thread).
+    /// Whether it was [locked to its thread](crate::lock_os_thread).
     #[must_use]
     pub fn is_locked(&self) -> bool {
         self.common.is_locked

@@ -60,6 +60,10 @@ impl fmt::Display for Dump {
             }
             group.print_rest(f)?;
         }
+        for root in self.block_ons() {
+            let nl = if std::mem::take(&mut first) { "" } else { "\n" };
+            writeln!(f, "{nl}block_on [{}]:\ncalled at {}", root.state, root.called_at)?;
+        }
         if !self.is_complete {
             f.write_str("(the list of tasks is locked by a thread that does not go on)\n")?;
         }

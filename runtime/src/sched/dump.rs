@@ -49,6 +49,18 @@ pub(crate) struct Seen<'a> {
     pub(crate) ctx: Option<&'a Ctx>,
 }
 
+/// A thread that is in a [`block_on`](crate::block_on), for as long as that takes. One inside a task of
+/// the same runtime, or inside another `block_on` of it, is not listed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct BlockOn {
+    /// Where `block_on` was called, or `wait`, or what of gort's has called it.
+    pub called_at: &'static Location<'static>,
+    /// Whether it runs, or waits. What for is not known: a future that is not a task's has no place
+    /// to note it.
+    pub state: State,
+}
+
 /// A thread that runs, or could run, Gs; for dumps.
 #[derive(Debug, Clone)]
 pub(crate) struct SeenM {
@@ -57,6 +69,8 @@ pub(crate) struct SeenM {
     pub(crate) idle: bool,
     pub(crate) in_syscall: bool,
     pub(crate) locked: bool,
+    /// The `block_on` that it is in.
+    pub(crate) block_on: Option<BlockOn>,
     /// The G, as an address that is never followed.
     curg: usize,
 }
@@ -127,7 +141,7 @@ impl Sched {
                 m: m.map(|m| m.id),
                 is_caller: caller == Some(g),
                 waiting_ms: 0,
-                is_locked: false,
+                is_locked: g.vtable().is_goroutine && goroutine::locks(g).any(),
                 ctx: None,
             };
             let waits = g.status().look();
@@ -137,7 +151,6 @@ impl Sched {
                 seen.waiting_ms = now.wrapping_sub(g.since()).cast_signed().max(0).cast_unsigned();
                 if seen.is_goroutine() {
                     // The body is this thread's now, until `park`.
-                    seen.is_locked = goroutine::locks(g).any();
                     seen.ctx = goroutine::suspended_at(g);
                 }
             }
@@ -162,8 +175,20 @@ impl M {
             idle: lists.is_idle(self),
             in_syscall: self.syscall().is_some(),
             locked: lists.locked.iter().any(|m| std::ptr::eq(*m, self)),
+            block_on: self
+                .called_at()
+                .map(|called_at| BlockOn { called_at, state: self.root_state() }),
             curg: curg.map_or(0, |g| g.as_raw().addr()),
         }
+    }
+}
+
+impl M {
+    fn root_state(&self) -> State {
+        // Relaxed: for dumps. Beside it, the thread runs its residents.
+        let dozes = self.dozes.load(Ordering::Relaxed) % 2 == 1;
+        let waits = dozes || self.curg().is_some();
+        if waits { State::Waiting(WaitReason::Other) } else { State::Running }
     }
 }
 

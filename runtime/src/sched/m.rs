@@ -141,6 +141,8 @@ pub(crate) struct M {
     pub(super) thread: AtomicU32,
     /// Where the frames of what it polls begin (`stack::sample`).
     pub(super) root: AtomicUsize,
+    /// Where its `block_on` was called, while it is in one.
+    called_at: AtomicPtr<Location<'static>>,
     /// Odd while the thread sleeps in `doze`.
     pub(super) dozes: AtomicU32,
     /// Wakers of others that the poller or the timers found.
@@ -233,6 +235,7 @@ impl M {
             nested: AtomicU32::new(0),
             thread: AtomicU32::new(0),
             root: AtomicUsize::new(0),
+            called_at: AtomicPtr::default(),
             dozes: AtomicU32::new(0),
             foreign: RefCell::default(),
             has_foreign: Cell::new(false),
@@ -500,6 +503,19 @@ impl M {
             // SAFETY: as above.
             unsafe { p.local() }.end_slice(g);
         }
+    }
+
+    /// Notes where the `block_on` was called that begins; or that it has ended.
+    pub(super) fn set_called_at(&self, at: Option<&'static Location<'static>>) {
+        let at = at.map_or(std::ptr::null(), std::ptr::from_ref);
+        self.called_at.store(at.cast_mut(), Ordering::Relaxed); // Relaxed: for dumps
+    }
+
+    /// Where the `block_on` was called that it is in.
+    pub(super) fn called_at(&self) -> Option<&'static Location<'static>> {
+        // Relaxed: a constant is behind it.
+        // SAFETY: it was stored as a reference.
+        unsafe { self.called_at.load(Ordering::Relaxed).as_ref() }
     }
 
     /// Notes which G runs here, for wakers and dumps.

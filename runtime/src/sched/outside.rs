@@ -115,33 +115,41 @@ impl Sched {
     }
 
     /// Runs a future to its end on the calling thread. See the module.
+    #[track_caller]
     pub(crate) fn block_on<F: Future>(self: &Arc<Sched>, future: F) -> F::Output {
+        let at = Location::caller();
         let _held = Hold::here(); // the wait is this thread's, as `m::current` is
         match m::current() {
             // The thread blocks, so its P goes to somebody else; what lives here goes on.
             Some(m) if m.is_outside() && m.is_of(self) => m.enter().nested(|m| m.run_root(future)),
             outer => {
-                let Some(outer) = outer else { return self.block_on_outside(future) };
+                let Some(outer) = outer else { return self.block_on_outside(future, at) };
                 outer.without_p(|| {
                     if outer.is_outside() {
-                        self.block_on_outside(future)
+                        self.block_on_outside(future, at)
                     } else {
-                        outer.nesting(|| self.block_on_outside(future))
+                        outer.nesting(|| self.block_on_outside(future, at))
                     }
                 })
             }
         }
     }
 
-    fn block_on_outside<F: Future>(self: &Arc<Sched>, future: F) -> F::Output {
+    fn block_on_outside<F: Future>(
+        self: &Arc<Sched>,
+        future: F,
+        at: &'static Location<'static>,
+    ) -> F::Output {
         let m = self.take_outside_m();
         m.set_outside();
+        m.set_called_at(Some(at));
         let output = m.scoped(|| {
             let output = catch_unwind(AssertUnwindSafe(|| m.run_root(future)));
             m.drop_locals();
             m.forget_request();
             output
         });
+        m.set_called_at(None);
         self.put_outside_m(m);
         output.unwrap_or_else(|payload| resume_unwind(payload))
     }

@@ -42,10 +42,14 @@ reasons! {
     Other = "waiting",
     /// A value from a channel.
     ChanReceive = "chan receive",
+    /// A value from a channel that never has one ([`never`](crate::chan::never)).
+    ChanReceiveNil = "chan receive (nil chan)",
     /// Room in a channel, or its receiver.
     ChanSend = "chan send",
     /// One of several channel operations.
     Select = "select",
+    /// A select without any.
+    SelectNoCases = "select (no cases)",
     /// A socket or another descriptor.
     Io = "IO wait",
     /// A point in time.

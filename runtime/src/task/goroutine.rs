@@ -34,6 +34,7 @@ use std::io;
 use std::mem::ManuallyDrop;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::pin::pin;
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::task::{Context, Poll};
 
 use super::future::{panicked, quietly};
@@ -77,9 +78,24 @@ pub(super) struct Control {
 #[derive(Default)]
 pub(crate) struct LockCounts {
     /// By guards (`lock_os_thread`).
-    pub(crate) ext: Cell<u16>,
+    pub(crate) ext: LockCount,
     /// By C frames that it has on its thread's stack (`ffi::callback`).
-    pub(crate) int: Cell<u16>,
+    pub(crate) int: LockCount,
+}
+
+/// One of them: the goroutine's own, and for dumps.
+#[derive(Default)]
+pub(crate) struct LockCount(AtomicU16);
+
+impl LockCount {
+    pub(crate) fn get(&self) -> u16 {
+        self.0.load(Ordering::Relaxed) // Relaxed: a goroutine's moves between threads are ordered
+    }
+
+    /// Only the goroutine itself.
+    pub(crate) fn set(&self, count: u16) {
+        self.0.store(count, Ordering::Relaxed); // Relaxed: as above
+    }
 }
 
 impl LockCounts {
@@ -89,7 +105,7 @@ impl LockCounts {
     }
 }
 
-/// The counts of the goroutine `g`, which calls.
+/// The counts of the goroutine `g`, which calls; for dumps, those of any.
 pub(crate) fn locks<'a>(g: GRef) -> &'a LockCounts {
     &control(g).locks
 }

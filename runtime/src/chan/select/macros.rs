@@ -9,7 +9,7 @@ use super::case::Case;
 pub use super::case::{RecvCase, SendCase};
 use super::race::{AsCase, Race};
 use crate::rt::block_on;
-use crate::sched::wait::{WaitReason, note_wait};
+use crate::sched::wait::note_wait;
 
 /// A case whose type does not matter.
 #[derive(Clone, Copy)]
@@ -54,7 +54,8 @@ impl Selecting {
         cx: &mut Context<'_>,
     ) -> Poll<usize> {
         let polled = self.get_ref().0.poll(&cases, &mut [0; N], cx);
-        note_wait(polled, cx, WaitReason::Select).map(|chosen| chosen.unwrap_or(N))
+        let reason = self.get_ref().0.reason(N == 0);
+        note_wait(polled, cx, reason).map(|chosen| chosen.unwrap_or(N))
     }
 
     /// Blocks until a case is chosen: its number, or `N` when the time is over.

@@ -16,7 +16,7 @@ use self::race::{AsCase, Race};
 use super::error::{RecvError, SendError, TrySelectError};
 use super::{Receiver, Sender};
 use crate::sched::preempt::poll_slice;
-use crate::sched::wait::{WaitReason, note_wait};
+use crate::sched::wait::note_wait;
 
 /// Blocks until one of several channel operations is ready, does it, and runs its arm. For
 /// goroutines and plain threads; in async code use [`select_async!`](crate::select_async). Go:
@@ -230,7 +230,8 @@ impl<'a> Select<'a> {
         std::task::ready!(poll_slice(cx));
         self.order.resize(self.cases.len(), 0);
         let polled = self.race.poll(&self.cases, &mut self.order, cx);
-        let polled = note_wait(polled, cx, WaitReason::Select);
+        let reason = self.race.reason(self.cases.is_empty());
+        let polled = note_wait(polled, cx, reason);
         polled.map(|chosen| chosen.expect("it waits for ever"))
     }
 }

@@ -20,6 +20,7 @@ use super::super::hchan::wake;
 use super::super::timer::Alarm;
 use super::super::wait::Token;
 use super::case::{Case, Committed};
+use crate::sched::wait::WaitReason;
 use crate::time::Instant;
 use crate::util::opaque;
 use crate::util::rng::Rng;
@@ -85,6 +86,12 @@ impl Race {
             alarm: Cell::default(),
             _pin: PhantomPinned,
         }
+    }
+
+    /// What it waits for, for dumps: something, unless it is `empty` and without a limit.
+    pub(crate) fn reason(&self, empty: bool) -> WaitReason {
+        let ever = empty && matches!(self.limit.get(), Limit::Never);
+        if ever { WaitReason::SelectNoCases } else { WaitReason::Select }
     }
 
     /// Pass 1: the number of a case that is completed.
