@@ -20,7 +20,8 @@
 //! function has a frame pointer its size is not in the tables; there the pointer that its callee
 //! has saved must be the right one. Remains of calls that have returned fit, too, now and then. So
 //! the tree of all that fits is built, and its best branch is taken: one in which the calls name
-//! the functions that they are followed by, and the longest.
+//! the functions that they are followed by, and the longest; but none in which another one lies
+//! where this one would have saved a register.
 //!
 //! All memory is read by the kernel, through `/proc/self/mem`: what has been unmapped or never
 //! been there is an error and no fault, and what changes under the look gives a wrong number and
@@ -160,9 +161,20 @@ mod imp {
         /// Where the frame begins that it is in, as far as that is known; and whether it is so for sure.
         frame: Option<usize>,
         is_sized: bool,
+        /// So much of the frame holds saved registers.
+        saved: usize,
         /// The best of what goes on below it.
         inner: Option<usize>,
         score: Score,
+    }
+
+    impl Call {
+        /// Whether this one, which lies above `other`, and not that one is in the frame of both.
+        fn is_better(&self, other: &Call) -> bool {
+            let whole = (self.score.is_whole, other.score.is_whole);
+            let is_in_saved = other.frame.is_some_and(|frame| self.at >= frame - other.saved);
+            whole.0 >= whole.1 && is_in_saved || self.score > other.score
+        }
     }
 
     /// Which branch is better: in this order.
@@ -240,8 +252,8 @@ mod imp {
         fn offer(&mut self, outer: usize, i: usize) {
             let named = self.calls[outer].called == Some(self.calls[i].function);
             self.calls[i].score.is_named = named;
-            let before = self.calls[outer].inner.map(|before| self.calls[before].score);
-            if before < Some(self.calls[i].score) {
+            let inner = self.calls[outer].inner.map(|inner| &self.calls[inner]);
+            if inner.is_none_or(|inner| self.calls[i].is_better(inner)) {
                 self.calls[outer].inner = Some(i);
             }
         }
@@ -249,7 +261,9 @@ mod imp {
         /// The best branch.
         fn best(&self, tables: &mut Tables) -> Branch {
             let begins = |i: &usize| self.calls[*i].frame == Some(self.root);
-            let first = (0..self.calls.len()).filter(begins).max_by_key(|&i| self.calls[i].score);
+            let better =
+                |a: usize, b: usize| if self.calls[b].is_better(&self.calls[a]) { b } else { a };
+            let first = (0..self.calls.len()).rev().filter(begins).reduce(better);
             let is_whole = first.is_some_and(|first| self.calls[first].score.is_whole);
             let branch = || std::iter::successors(first, |&i| self.calls[i].inner);
             let mut pcs: Vec<usize> = branch().take(FRAMES_MAX).map(|i| self.calls[i].pc).collect();
@@ -303,9 +317,9 @@ mod imp {
                 }
                 Frame::Other => None,
             };
-            let (function, called) = (place.function, before.target);
+            let (function, called, saved) = (place.function, before.target, place.saved);
             let (inner, score) = (None, Score::default());
-            calls.push(Call { at, pc, function, called, frame, is_sized, inner, score });
+            calls.push(Call { at, pc, function, called, frame, is_sized, saved, inner, score });
         }
         calls
     }

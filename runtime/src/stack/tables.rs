@@ -10,7 +10,7 @@ use std::{ptr, slice};
 
 use gimli::{
     BaseAddresses, CfaRule, EhFrame, EhFrameHdr, EndianSlice, NativeEndian, ParsedEhFrameHdr,
-    Pointer, UnwindContext, UnwindSection, X86_64,
+    Pointer, RegisterRule, UnwindContext, UnwindSection, X86_64,
 };
 
 type Slice = EndianSlice<'static, NativeEndian>;
@@ -35,6 +35,8 @@ pub(super) struct Place {
     /// Where its function begins.
     pub(super) function: usize,
     pub(super) frame: Frame,
+    /// So many bytes from there down are registers that it has saved, and the return address.
+    pub(super) saved: usize,
 }
 
 /// Where the frame of a function begins, in one of its places: its canonical address, the stack
@@ -94,7 +96,12 @@ impl Tables {
             CfaRule::RegisterAndOffset { register: X86_64::RBP, offset: 16 } => Frame::AboveFp,
             _ => Frame::Other,
         };
-        Some(Place { function: fde.initial_address() as usize, frame })
+        let saved = |rule: &RegisterRule<usize>| match *rule {
+            RegisterRule::Offset(n) => usize::try_from(-n).unwrap_or(0),
+            _ => 0,
+        };
+        let saved = row.registers().map(|(_, rule)| saved(rule)).max().unwrap_or(0);
+        Some(Place { function: fde.initial_address() as usize, frame, saved })
     }
 
     /// The call that returns to `pc`, if there is one.
