@@ -47,14 +47,30 @@ where
 {
     let at = Location::caller();
     match m::current() {
-        Some(m) => spawn_on(m.sched(), at, None, future),
-        None => rt::with_current(|sched| spawn_on(sched, at, None, future)),
+        Some(m) => spawn_from(Some(m), m.sched(), at, None, future),
+        None => rt::with_current(|sched| spawn_from(None, sched, at, None, future)),
     }
 }
 
 /// Starts a task on `sched`. The place is passed along, for closures lose `track_caller`.
 #[inline]
 pub(crate) fn spawn_on<F>(
+    sched: &Sched,
+    spawned_at: &'static Location<'static>,
+    name: Option<&str>,
+    future: F,
+) -> JoinHandle<F::Output>
+where
+    F: Future + Send + 'static,
+    F::Output: Send + 'static,
+{
+    spawn_from(m::current().filter(|m| m.is_of(sched)), sched, spawned_at, name, future)
+}
+
+/// The same, where the calling thread is known to be `m`, of `sched`, or none of its Ms.
+#[inline]
+fn spawn_from<F>(
+    m: Option<&M>,
     sched: &Sched,
     spawned_at: &'static Location<'static>,
     name: Option<&str>,
@@ -71,7 +87,7 @@ where
     let new = new_g::<F>(spawned_at, name, span);
     // SAFETY: `Ops<F>` writes the body that its VTABLE is for, into a cell of its CLASS; it is Send.
     unsafe {
-        match m::current().filter(|m| m.is_of(sched)) {
+        match m {
             Some(m) => {
                 let m = m.enter();
                 let g = m.newproc(&new);
@@ -135,14 +151,31 @@ where
 {
     let at = Location::caller();
     match m::current() {
-        Some(m) => go_on(m.sched(), at, None, None, f),
-        None => rt::with_current(|sched| go_on(sched, at, None, None, f)),
+        Some(m) => go_from(Some(m), m.sched(), at, None, None, f),
+        None => rt::with_current(|sched| go_from(None, sched, at, None, None, f)),
     }
 }
 
 /// Starts a goroutine on `sched`. Without `stack` it gets one when it begins.
 #[inline]
 pub(crate) fn go_on<F, T>(
+    sched: &Sched,
+    spawned_at: &'static Location<'static>,
+    stack: Option<StackSlot>,
+    name: Option<&str>,
+    f: F,
+) -> JoinHandle<T>
+where
+    F: FnOnce() -> T + Send + 'static,
+    T: Send + 'static,
+{
+    go_from(m::current().filter(|m| m.is_of(sched)), sched, spawned_at, stack, name, f)
+}
+
+/// The same, where the calling thread is known to be `m`, of `sched`, or none of its Ms.
+#[inline]
+fn go_from<F, T>(
+    m: Option<&M>,
     sched: &Sched,
     spawned_at: &'static Location<'static>,
     stack: Option<StackSlot>,
@@ -161,9 +194,9 @@ where
     let layout = goroutine::Ops::<F, T>::LAYOUT;
     let span = spans::fresh(sched, Kind::Goroutine, size_of::<F>(), spawned_at, name);
     let new = NewG { vtable, class, layout, spawned_at, name, span };
-    // SAFETY: as in `spawn_on`.
+    // SAFETY: as in `spawn_from`.
     unsafe {
-        match m::current().filter(|m| m.is_of(sched)) {
+        match m {
             Some(m) => {
                 let m = m.enter();
                 let g = m.newproc(&new);
@@ -400,19 +433,24 @@ pub struct YieldNow {
 impl Future for YieldNow {
     type Output = ();
 
+    #[inline]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         if std::mem::replace(&mut self.yielded, true) {
             return Poll::Ready(());
         }
-        // A flag in the M instead of a wake spares two locked instructions. It stands for this
-        // future's waker only where that is the task's own.
-        match m::current().filter(|m| m.curg().is_some_and(|g| waker::is_of(cx.waker(), g))) {
-            Some(m) => {
-                waker::note_yield(cx.waker());
-                m.set_yielded();
-            }
-            None => cx.waker().wake_by_ref(),
-        }
+        give_way(cx);
         Poll::Pending
+    }
+}
+
+fn give_way(cx: &Context<'_>) {
+    // A flag in the M instead of a wake spares two locked instructions. It stands for this
+    // future's waker only where that is the task's own.
+    match m::current().filter(|m| m.curg().is_some_and(|g| waker::is_of(cx.waker(), g))) {
+        Some(m) => {
+            waker::note_yield(cx.waker());
+            m.set_yielded();
+        }
+        None => cx.waker().wake_by_ref(),
     }
 }

@@ -29,9 +29,6 @@ use super::spans::Slot;
 use super::status::Status;
 use super::wait::WaitReason;
 
-/// Stands in the place of a reason while a sample is runnable.
-const SAMPLED: u8 = u8::MAX;
-
 /// The header of every G. Go: g.
 #[repr(C)]
 pub(crate) struct G {
@@ -50,7 +47,8 @@ pub(crate) struct G {
     last_p: AtomicU32,
     /// Where its mark stands in the queue of that P (`p.rs`), modulo 2^32; a hint.
     mark: AtomicU32,
-    /// When it parked last, on the coarse clock (`Sched::coarse_now`), for dumps.
+    /// When it parked last, on the coarse clock (`Sched::coarse_now`), for dumps; of a sample, since
+    /// when it is runnable (`latency.rs`).
     since: AtomicU32,
     /// What its last poll has noted that it waits for (`wait.rs`), for dumps.
     reason: AtomicU8,
@@ -253,19 +251,6 @@ impl GRef {
     /// What it waits for: meaningful while it does.
     pub(super) fn reason(self) -> WaitReason {
         WaitReason::from_u8(self.header().reason.load(Ordering::Relaxed)) // Relaxed: for dumps
-    }
-
-    /// Whether it is a sample (`latency.rs`).
-    #[inline(always)]
-    pub(super) fn is_sampled(self) -> bool {
-        self.header().reason.load(Ordering::Relaxed) == SAMPLED // Relaxed: statistics
-    }
-
-    /// Makes it one, runnable since then. By whoever has made it runnable, before it is queued.
-    pub(super) fn set_sampled(self, stamp: u32) {
-        // Relaxed twice: ordered by the queue that it goes through.
-        self.header().since.store(stamp, Ordering::Relaxed);
-        self.header().reason.store(SAMPLED, Ordering::Relaxed);
     }
 
     /// Notes what it waits for. By whoever polls it, or with its waker.

@@ -41,6 +41,10 @@ pub(super) const SURPLUS: u64 = 1 << 36;
 pub(super) const LOCKED: u64 = 1 << 37;
 /// Some spawn sites are known to surprise (`sites.rs`).
 pub(super) const SITES: u64 = 1 << 38;
+/// Somebody records (`trace.rs`).
+pub(super) const TRACED: u64 = 1 << 39;
+/// Chaos mode.
+pub(super) const CHAOS: u64 = 1 << 40;
 /// Whoever dispatches has more to do than usual.
 const UNUSUAL: u64 = CLOSING | WANTED | FAIR | SURPLUS | LOCKED;
 pub(super) const MASK: u64 = 0xFFFF;
@@ -105,6 +109,12 @@ impl Counts {
         }
     }
 
+    /// Whether nothing is set or counted: every P runs, and nobody asks for anything.
+    #[inline(always)]
+    pub(super) fn is_calm(self) -> bool {
+        self.word == 0
+    }
+
     #[inline]
     pub(super) fn is_closing(self) -> bool {
         self.word & CLOSING != 0
@@ -120,6 +130,18 @@ impl Counts {
     #[inline]
     pub(super) fn has(self, bits: u64) -> bool {
         self.word & bits != 0
+    }
+
+    /// Whether somebody records what happens.
+    #[inline(always)]
+    pub(super) fn is_traced(self) -> bool {
+        self.word & TRACED != 0
+    }
+
+    /// Whether somebody records what happens, or chaos is wanted.
+    #[inline(always)]
+    pub(super) fn is_watched(self) -> bool {
+        self.word & (TRACED | CHAOS) != 0
     }
 
     /// Whether there is more to a dispatch than to find a G and run it.

@@ -3,8 +3,8 @@
 //! A wake or a spawn that comes when its P is so many dispatches before its next fair turn is a
 //! sample, about one in 61 (one in 8 where dispatches take microseconds): so nothing is counted for
 //! it, the fair turn's count is at hand. The G gets the time, in the word that says since when it
-//! waits, and a mark in place of the reason why: both mean nothing while it is runnable. Who
-//! dispatches it resets the reason in any case, and sees the mark.
+//! waits, which means nothing while it is runnable, and a mark in its status, among those that make
+//! a dispatch unusual: who dispatches it looks for all of them at once.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -113,7 +113,8 @@ impl Local {
 
 #[cold]
 fn mark(g: GRef) {
-    g.set_sampled(stamp());
+    g.set_since(stamp());
+    g.status().sample();
 }
 
 /// A G from outside is about to be queued.

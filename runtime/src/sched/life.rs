@@ -27,7 +27,7 @@ use gort_netpoll::Netpoll;
 use super::g::{GRef, Runnable};
 use super::handoff::Handoffs;
 use super::heap::Heap;
-use super::idle::Idle;
+use super::idle::{CHAOS, Idle};
 use super::m::M;
 use super::outside::NewG;
 use super::paused::Clock;
@@ -116,10 +116,20 @@ impl Sched {
         all.map_or(Vec::new(), |all| all.iter().filter_map(Weak::upgrade).collect())
     }
 
+    /// Calls `f` for every scheduler of the process.
+    pub(super) fn for_all(f: impl FnMut(&Sched)) {
+        let all = ALL.lock().unwrap_or_else(PoisonError::into_inner);
+        let living: Vec<Arc<Sched>> = all.iter().filter_map(Weak::upgrade).collect();
+        drop(all); // before what may turn out to be the last references
+        living.iter().map(|sched| &**sched).for_each(f);
+    }
+
     fn enlist(self: &Arc<Sched>) {
         let mut all = ALL.lock().unwrap_or_else(PoisonError::into_inner);
         all.retain(|sched| sched.strong_count() > 0);
         all.push(Arc::downgrade(self));
+        drop(all);
+        trace::introduce(self);
     }
 
     /// Starts a scheduler with its first worker and sysmon.
@@ -148,6 +158,7 @@ impl Sched {
             ended: AtomicBool::new(false),
             end: (Mutex::new(false), Condvar::new()),
         });
+        sched.idle.set_bit(CHAOS, sched.config.chaos.is_some());
         sched.start_sysmon()?;
         sched.enlist();
         if let Err(error) = sched.start_first() {

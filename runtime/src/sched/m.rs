@@ -17,11 +17,9 @@ use std::cell::{Cell, RefCell};
 use std::collections::{HashSet, VecDeque};
 use std::panic::Location;
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicUsize, Ordering, fence};
 use std::sync::{Arc, Mutex};
 use std::task::Waker;
-
-use crossbeam_utils::CachePadded;
 
 use super::Sched;
 use super::g::{G, GRef, Runnable};
@@ -65,34 +63,49 @@ pub(crate) fn is_within(sched: &Sched) -> bool {
     false
 }
 
-/// Words that other threads read or write while the M runs.
-#[derive(Default)]
-struct Bracket {
+/// A thief keeps the M from entering.
+const THIEF: u32 = 1;
+/// Entries need a real fence here. Set from the start or never.
+const FENCE: u32 = 1 << 1;
+
+/// See the module. The `Cell`s are the M's own thread's. The first line has what each dispatch
+/// touches.
+#[repr(C, align(128))]
+pub(crate) struct M {
     /// Not 0: the M is inside the core.
     in_rt: AtomicU32,
-    /// Not 0: a thief keeps the M from entering.
+    /// What an entry has to see to: [`THIEF`], [`FENCE`].
     revoke: AtomicU32,
-}
-
-/// See the module. The `Cell`s are the M's own thread's.
-pub(crate) struct M {
-    pub(super) id: u32,
-    bracket: CachePadded<Bracket>,
     sched: NonNull<Sched>,
     /// Written by the M inside the core, or by the thief that takes it.
     p: AtomicPtr<P>,
+    /// The running G, for dumps. Go: curg.
+    curg: AtomicPtr<G>,
+    /// The one of the residents that was woken last, by this thread.
+    pub(super) local_next: Cell<Option<GRef>>,
+    /// Whether there are wakers in `foreign`.
+    pub(super) has_foreign: Cell<bool>,
+    /// The running G called `yield_now`.
+    yielded: Cell<bool>,
+    /// Counted in `Idle` as looking for work. Go: spinning.
+    pub(super) spinning: Cell<bool>,
+    /// Whose turn it is: the residents', or the woken queue of the P.
+    pub(super) residents_first: Cell<bool>,
+    /// The running G should yield (`preempt.rs`).
+    pub(super) preempt: AtomicU8,
+    pub(super) id: u32,
+    /// How many Gs live here.
+    pub(super) residents: AtomicUsize,
+    /// Woken Gs that must run on this M.
+    pub(super) inbox: AtomicPtr<G>,
+    /// The residents that are runnable, but for `local_next`.
+    pub(super) local_runq: RefCell<VecDeque<Runnable>>,
     /// The P that this M was woken to hold. Go: nextp.
     pub(super) nextp: AtomicPtr<P>,
     /// The next M in the idle list; under its lock.
     pub(super) note: Note,
-    /// The running G, for dumps. Go: curg.
-    curg: AtomicPtr<G>,
-    /// Counted in `Idle` as looking for work. Go: spinning.
-    pub(super) spinning: Cell<bool>,
     /// Dispatches of the P when this M got it.
     acquired_at: Cell<u64>,
-    /// The running G called `yield_now`.
-    yielded: Cell<bool>,
     pub(super) profit: Cell<Profit>,
     pub(super) neighbour: Cell<Neighbour>,
     /// The P was taken while a G ran here, which still runs (`handoff.rs`).
@@ -103,8 +116,6 @@ pub(crate) struct M {
     syscalls: AtomicU32,
     /// Who is in one (`caller`), or 0.
     in_syscall: AtomicUsize,
-    /// The running G should yield (`preempt.rs`).
-    pub(super) preempt: AtomicU8,
     /// The G that this M was woken to run without a P (`blocking.rs`).
     nextg: AtomicPtr<G>,
     /// It is one of `spawn_blocking`, and there may be more.
@@ -121,18 +132,8 @@ pub(crate) struct M {
     pub(super) is_spare: Cell<bool>,
     /// The thread ends although the runtime goes on.
     pub(super) ends: Cell<bool>,
-    /// How many Gs live here.
-    pub(super) residents: AtomicUsize,
-    /// Woken Gs that must run on this M.
-    pub(super) inbox: AtomicPtr<G>,
     /// Where the thread of an outside M sleeps; all Ms of one thread share it.
     pub(super) sleeper: Mutex<Arc<Note>>,
-    /// Those of them that are runnable, but for the one that was woken last here.
-    pub(super) local_runq: RefCell<VecDeque<Runnable>>,
-    /// The one that was woken last, by this thread.
-    pub(super) local_next: Cell<Option<GRef>>,
-    /// Whose turn it is: the residents', or the woken queue of the P.
-    pub(super) residents_first: Cell<bool>,
     /// Enlisted as idle: who queues something here must see to it that this M gets a P.
     pub(super) resting: AtomicBool,
     /// This worker's thread blocks inside a poll and sleeps on its `sleeper`.
@@ -147,8 +148,6 @@ pub(crate) struct M {
     pub(super) dozes: AtomicU32,
     /// Wakers of others that the poller or the timers found.
     pub(super) foreign: RefCell<Vec<Waker>>,
-    /// Whether there are any.
-    pub(super) has_foreign: Cell<bool>,
     /// Stacks for the goroutines that begin here.
     pub(crate) stacks: RefCell<LocalPool>,
     /// Local tasks that live here, by address, with a reference each.
@@ -200,8 +199,9 @@ impl std::ops::Deref for Entered<'_> {
 impl M {
     pub(super) fn new(id: u32, sched: &Sched) -> M {
         M {
+            in_rt: AtomicU32::new(0),
+            revoke: AtomicU32::new(if asymmetric::is_asymmetric() { 0 } else { FENCE }),
             id,
-            bracket: CachePadded::default(),
             sched: NonNull::from(sched),
             p: AtomicPtr::default(),
             nextp: AtomicPtr::default(),
@@ -273,9 +273,9 @@ impl M {
     #[inline(always)]
     pub(crate) fn enter(&self) -> Entered<'_> {
         // Relaxed: only this thread writes it.
-        let before = self.bracket.in_rt.load(Ordering::Relaxed);
-        if self.announce() && before == 0 {
-            self.wait_for_thief();
+        let before = self.in_rt.load(Ordering::Relaxed);
+        if self.announce() {
+            self.enter_slowly(before == 0);
         }
         Entered { m: self, before }
     }
@@ -284,23 +284,45 @@ impl M {
     #[inline(always)]
     pub(super) fn reenter(&self) {
         if self.announce() {
+            self.enter_slowly(true);
+        }
+    }
+
+    /// This M is inside the core; true if there is more to see to: a thief, or a fence.
+    #[inline(always)]
+    fn announce(&self) -> bool {
+        // Relaxed: ordered by the fence. EnterFence, pairs with RevokeFence in `lock_out`.
+        self.in_rt.store(1, Ordering::Relaxed);
+        asymmetric::light();
+        // Acquire: pairs with the thief's Release in `lock_out`.
+        self.revoke.load(Ordering::Acquire) != 0
+    }
+
+    /// The rest of `announce`; true if a thief is at work.
+    fn announce_slowly(&self) -> bool {
+        // Relaxed: this bit never changes.
+        if self.revoke.load(Ordering::Relaxed) & FENCE != 0 {
+            fence(Ordering::SeqCst); // EnterFence
+        }
+        self.has_thief()
+    }
+
+    fn has_thief(&self) -> bool {
+        // Acquire: as in `announce`.
+        self.revoke.load(Ordering::Acquire) & THIEF != 0
+    }
+
+    /// Unless it was inside already, this M stays outside while a thief is at work.
+    #[cold]
+    fn enter_slowly(&self, from_outside: bool) {
+        if self.announce_slowly() && from_outside {
             self.wait_for_thief();
         }
     }
 
-    /// This M is inside the core; true if a thief is at work.
-    #[inline(always)]
-    fn announce(&self) -> bool {
-        // Relaxed: ordered by the fence. EnterFence, pairs with RevokeFence in `lock_out`.
-        self.bracket.in_rt.store(1, Ordering::Relaxed);
-        asymmetric::light();
-        // Acquire: pairs with the thief's Release in `lock_out`.
-        self.bracket.revoke.load(Ordering::Acquire) != 0
-    }
-
     /// Whether this M is outside the core: a hint.
     pub(super) fn is_in_user_code(&self) -> bool {
-        self.bracket.in_rt.load(Ordering::Relaxed) == 0 // Relaxed: a hint
+        self.in_rt.load(Ordering::Relaxed) == 0 // Relaxed: a hint
     }
 
     /// Leaves the core for user code.
@@ -312,17 +334,15 @@ impl M {
     #[inline(always)]
     fn set_in_rt(&self, value: u32) {
         // Release: a thief that sees 0 sees the P as this M left it (`lock_out`).
-        self.bracket.in_rt.store(value, Ordering::Release);
+        self.in_rt.store(value, Ordering::Release);
     }
 
     /// Stays outside until the thief has finished: it may be waiting for just that.
-    #[cold]
     fn wait_for_thief(&self) {
         let mut rounds = 0u32;
         loop {
             self.leave();
-            // Acquire: as in `announce`.
-            while self.bracket.revoke.load(Ordering::Acquire) != 0 {
+            while self.has_thief() {
                 rounds += 1;
                 if rounds.is_multiple_of(128) {
                     std::thread::yield_now(); // the thief may have lost its core
@@ -330,7 +350,7 @@ impl M {
                     std::hint::spin_loop();
                 }
             }
-            if !self.announce() {
+            if !self.announce() || !self.announce_slowly() {
                 return;
             }
         }
@@ -340,10 +360,9 @@ impl M {
     /// and does not come out within `patience` looks, or somebody else does the same. Called by
     /// other threads.
     pub(super) fn lock_out<R>(&self, p: &P, patience: u32, f: impl FnOnce() -> R) -> Option<R> {
-        let b = &self.bracket;
         // Relaxed, Acquire: one thief at a time; the second one sees what the first did.
-        if patience == 1 && b.in_rt.load(Ordering::Relaxed) != 0
-            || b.revoke.compare_exchange(0, 1, Ordering::Acquire, Ordering::Relaxed).is_err()
+        if patience == 1 && !self.is_in_user_code()
+            || self.revoke.fetch_or(THIEF, Ordering::Acquire) & THIEF != 0
         {
             return None;
         }
@@ -351,11 +370,11 @@ impl M {
         // Acquire: pairs with the Release in `set_in_rt`, and with the hand-over of the P.
         let outside = (0..patience).any(|_| {
             std::hint::spin_loop();
-            b.in_rt.load(Ordering::Acquire) == 0
+            self.in_rt.load(Ordering::Acquire) == 0
         }) && std::ptr::eq(p.owner.load(Ordering::Acquire), self);
         let result = outside.then(f);
         // Release: pairs with the Acquire in `announce`.
-        b.revoke.store(0, Ordering::Release);
+        self.revoke.fetch_and(!THIEF, Ordering::Release);
         result
     }
 
@@ -489,11 +508,18 @@ impl M {
     #[inline]
     pub(super) fn begin_slice(&self) {
         if let Some(p) = self.p() {
-            // SAFETY: this M holds the P, inside the core.
-            let local = unsafe { p.local() };
-            local.begin_slice();
-            p.counters.set_hidden(local.hidden());
+            self.begin_slice_at(p);
         }
+    }
+
+    /// The same, where this M is known to hold `p`.
+    #[inline(always)]
+    pub(super) fn begin_slice_at(&self, p: &P) {
+        debug_assert!(p.is_held(), "the caller's");
+        // SAFETY: this M holds the P, inside the core.
+        let local = unsafe { p.local() };
+        local.begin_slice();
+        p.counters.set_hidden(local.hidden());
     }
 
     /// It has ended.

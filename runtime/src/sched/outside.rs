@@ -187,7 +187,6 @@ impl M {
         // SAFETY: the cell is fresh and of the class.
         let g = unsafe { GRef::init(cell, sched, new, id, std::ptr::null()) };
         sched.tag(g, new.name);
-        trace::created(g);
         g
     }
 
@@ -203,7 +202,11 @@ impl M {
         g.status().publish(Status::spawned());
         // SAFETY: this M holds the P, inside the core.
         let local = unsafe { p.local() };
-        let hungry = sched.idle.counts().is_hungry();
+        let counts = sched.idle.counts();
+        if counts.is_traced() {
+            trace::created_here(g);
+        }
+        let hungry = !counts.is_calm() && counts.is_hungry();
         local.sample(g);
         // SAFETY: just made.
         local.push_fresh(unsafe { Runnable::claim(g) }, hungry);

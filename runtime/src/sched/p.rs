@@ -379,10 +379,10 @@ impl Local {
 
     #[cold]
     fn show_oldest(&mut self) {
-        if self.shared.shown.len() < SHOWN_MAX {
+        if self.shared.shown() < SHOWN_MAX {
             let oldest = self.take_front(self.oldest_run()).next();
             if let Some(g) = oldest {
-                self.shared.shown.push(g);
+                self.shared.show(g);
             }
         }
     }
@@ -430,7 +430,7 @@ impl Local {
     /// What has been waiting.
     #[inline]
     pub(super) fn pop_cold(&mut self) -> Option<Runnable> {
-        self.shared.shown.pop().or_else(|| self.shared.woken.pop())
+        self.shared.pop_shown().or_else(|| self.shared.woken.pop())
     }
 
     /// Whether it is some other queue's turn: counts one dispatch.
@@ -463,7 +463,7 @@ impl Local {
         self.oldest_in = self.oldest_in.saturating_sub(self.fair_in);
         if self.oldest_in == 0 {
             self.oldest_in = OLDEST_TICK;
-            let oldest = self.shared.shown.pop().or_else(|| self.pop_oldest());
+            let oldest = self.shared.pop_shown().or_else(|| self.pop_oldest());
             if oldest.is_some() {
                 return oldest;
             }
@@ -475,13 +475,13 @@ impl Local {
     /// True if thieves find something now that the owner will not run at once.
     #[cold]
     pub(super) fn show(&mut self) -> bool {
-        if self.shared.shown.is_empty() {
+        if self.shared.shown() == 0 {
             let n = self.oldest_half();
             let shown: Vec<Runnable> = self.take_front(n).collect();
-            shown.into_iter().for_each(|g| self.shared.shown.push(g));
+            shown.into_iter().for_each(|g| self.shared.show(g));
         }
         // The owner will take one of them itself.
-        let waiting = self.shared.shown.len() + self.shared.woken.len();
+        let waiting = self.shared.len();
         let hidden = self.fresh.len() + usize::from(self.next.is_some());
         waiting > 0 && waiting + hidden > 1
     }
@@ -494,14 +494,11 @@ impl Local {
             return 1;
         }
         let n = self.oldest_half();
-        self.take_front(n).map(|g| to.shared.shown.push(g)).count()
+        self.take_front(n).map(|g| to.shared.show(g)).count()
     }
 
     /// Whether every queue is empty. An idle P's must be (S29).
     pub(super) fn is_empty(&self) -> bool {
-        self.next.is_none()
-            && self.fresh.is_empty()
-            && self.shared.shown.is_empty()
-            && self.shared.woken.is_empty()
+        self.next.is_none() && self.fresh.is_empty() && self.shared.len() == 0
     }
 }

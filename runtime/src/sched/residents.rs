@@ -22,9 +22,8 @@ impl M {
         self.residents.store(self.residents().wrapping_add_signed(n), Ordering::Relaxed);
     }
 
-    /// `g`, which this M owns, stays here from now on.
-    #[inline]
-    pub(super) fn adopt(&self, g: GRef) {
+    /// `g`, which this thread runs, stays here from now on.
+    pub(crate) fn adopt(&self, g: GRef) {
         if g.home().is_none() {
             g.set_home(self);
             self.add_residents(1);
@@ -118,12 +117,18 @@ impl M {
     }
 
     /// The next resident.
+    #[inline]
     pub(super) fn pop_resident(&self) -> Option<Runnable> {
         // Relaxed: a look; the take orders.
         if !self.inbox.load(Ordering::Relaxed).is_null() {
-            take_links(&self.inbox, |g| self.push_resident_last(g));
+            self.open_mail();
         }
         self.pop_resident_next().or_else(|| self.local_runq.borrow_mut().pop_front())
+    }
+
+    #[inline(never)]
+    fn open_mail(&self) {
+        take_links(&self.inbox, |g| self.push_resident_last(g));
     }
 
     /// Whether others have queued nothing for this M.

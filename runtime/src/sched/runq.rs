@@ -7,6 +7,8 @@
 //! loom cannot look into crossbeam-deque; `runq_model.rs` checks a twin with
 //! the same steps.
 
+use std::cell::Cell;
+
 use crossbeam_deque::{Injector, Steal, Stealer, Worker};
 
 use super::g::Runnable;
@@ -14,9 +16,41 @@ use super::g::Runnable;
 /// The owner's ends.
 pub(super) struct Shared {
     /// Spawns that are on offer.
-    pub(super) shown: Worker<Runnable>,
+    shown: Worker<Runnable>,
     /// Woken and yielded Gs.
     pub(super) woken: Worker<Runnable>,
+    /// False: `shown` is empty, and need not be looked at.
+    shows: Cell<bool>,
+}
+
+impl Shared {
+    /// Puts a spawn on offer.
+    pub(super) fn show(&self, g: Runnable) {
+        self.shows.set(true);
+        self.shown.push(g);
+    }
+
+    /// How many spawns are on offer.
+    pub(super) fn shown(&self) -> usize {
+        self.shown.len()
+    }
+
+    /// Takes the oldest spawn back that is on offer.
+    #[inline]
+    pub(super) fn pop_shown(&self) -> Option<Runnable> {
+        if self.shows.get() { self.pop_shown_slowly() } else { None }
+    }
+
+    fn pop_shown_slowly(&self) -> Option<Runnable> {
+        let g = self.shown.pop();
+        self.shows.set(g.is_some());
+        g
+    }
+
+    /// What is in both queues.
+    pub(super) fn len(&self) -> usize {
+        self.shown.len() + self.woken.len()
+    }
 }
 
 /// Everybody's ends.
@@ -26,7 +60,8 @@ pub(super) struct Stealers {
 }
 
 pub(super) fn new() -> (Shared, Stealers) {
-    let shared = Shared { shown: Worker::new_fifo(), woken: Worker::new_fifo() };
+    let (shown, woken) = (Worker::new_fifo(), Worker::new_fifo());
+    let shared = Shared { shown, woken, shows: Cell::new(false) };
     let stealers = Stealers { shown: shared.shown.stealer(), woken: shared.woken.stealer() };
     (shared, stealers)
 }
@@ -35,8 +70,12 @@ impl Stealers {
     /// Takes up to half of the spawns, or else of the woken Gs: one to run, the rest to `to`.
     /// Unstarted ones first: a woken G's data is in the victim's cache.
     pub(super) fn steal_into(&self, to: &Shared) -> Option<Runnable> {
-        retry(|| self.shown.steal_batch_and_pop(&to.shown))
-            .or_else(|| retry(|| self.woken.steal_batch_and_pop(&to.woken)))
+        let spawn = retry(|| self.shown.steal_batch_and_pop(&to.shown));
+        if spawn.is_some() {
+            to.shows.set(true);
+            return spawn;
+        }
+        retry(|| self.woken.steal_batch_and_pop(&to.woken))
     }
 
     pub(super) fn is_empty(&self) -> bool {

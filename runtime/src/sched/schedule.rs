@@ -4,7 +4,7 @@
 use std::sync::atomic::{Ordering, fence};
 
 use super::g::{GRef, RawJoinWaker, Runnable, Stopped};
-use super::idle::{Counts, LOCKED, SITES, SURPLUS, WANTED};
+use super::idle::{CHAOS, Counts, LOCKED, SITES, SURPLUS, WANTED};
 use super::m::M;
 use super::p::P;
 use super::spans;
@@ -47,7 +47,7 @@ impl M {
             self.run_foreign();
             if let Some(p) = self.p() {
                 let counts = self.sched().idle.counts();
-                if counts.is_unusual() {
+                if !counts.is_calm() {
                     match self.see_to(p, counts) {
                         Errand::Done => {}
                         Errand::Changed => continue,
@@ -55,21 +55,18 @@ impl M {
                         Errand::End => return None,
                     }
                 }
-                if counts.is_hungry() {
-                    self.show(p); // somebody would like to help
-                }
                 self.run_timers(p);
                 let found = self
                     .fair(p) // every 61st time, the queues that the others could starve
                     .or_else(|| self.pop(p)) // woken last, spawned last, woken first
-                    .or_else(|| self.visit(p)) // inbox, global queue
-                    .or_else(|| self.netpoll(p)) // ready sockets
-                    .or_else(|| self.steal(p)); // other Ps
+                    .or_else(|| self.look_around(p));
                 if let Some(g) = found {
-                    self.found();
-                    if counts.has(SITES) && self.avoids(&g) {
-                        self.start_elsewhere(g);
-                        continue;
+                    if !counts.is_calm() {
+                        self.found();
+                        if counts.has(SITES) && self.avoids(&g) {
+                            self.start_elsewhere(g);
+                            continue;
+                        }
                     }
                     return Some(g);
                 }
@@ -84,9 +81,28 @@ impl M {
         }
     }
 
+    /// The queues of this P are empty.
+    #[inline(never)]
+    fn look_around(&self, p: &P) -> Option<Runnable> {
+        let found = self
+            .visit(p) // inbox, global queue
+            .or_else(|| self.netpoll(p)) // ready sockets
+            .or_else(|| self.steal(p))?; // other Ps
+        self.found();
+        Some(found)
+    }
+
     /// What else there is to do before a dispatch.
-    #[cold]
     fn see_to(&self, p: &P, counts: Counts) -> Errand {
+        let errand = if counts.is_unusual() { self.run_errand(p, counts) } else { Errand::Done };
+        if matches!(errand, Errand::Done) && counts.is_hungry() {
+            self.show(p); // somebody would like to help
+        }
+        errand
+    }
+
+    #[cold]
+    fn run_errand(&self, p: &P, counts: Counts) -> Errand {
         if counts.is_closing() {
             self.sched().drain_p(p); // what lives on some thread has to end there
             self.releasep();
@@ -112,30 +128,50 @@ impl M {
     }
 
     /// Runs one G until it stops.
+    #[inline]
     pub(super) fn execute(&self, g: Runnable) {
         if !self.may_run(&g) {
             // A P that was handed over brought it along.
             return self.push_woken(g);
         }
-        if self.sched().config.chaos.is_some() && self.chaos_delays() {
+        let counts = self.sched().idle.counts();
+        if counts.is_watched() {
+            self.execute_watched(g, counts)
+        } else {
+            self.dispatch::<false>(g)
+        }
+    }
+
+    /// The same while somebody records, or in chaos mode: there every fourth dispatch is put off, to
+    /// the tail of a queue, and so other orders come about than those that the machine happens to
+    /// make.
+    #[cold]
+    fn execute_watched(&self, g: Runnable, counts: Counts) {
+        // SAFETY: this M holds the P, inside the core.
+        let put_off = |p: &P| unsafe { p.local() }.rng.below(4) == 0;
+        if counts.has(CHAOS) && self.p().is_some_and(put_off) {
             return self.push_woken(g);
         }
+        self.dispatch::<true>(g);
+    }
+
+    /// There are two of it, so that the hooks cost nothing while nobody records.
+    #[inline(always)]
+    fn dispatch<const WATCHED: bool>(&self, g: Runnable) {
         let g = g.into_g();
-        if g.vtable().is_goroutine && !self.sched().config.migrate {
-            self.adopt(g);
-        }
-        if g.status().start() == Start::Cancel {
-            return self.cancel(g);
+        match g.status().start() {
+            Start::Run => {}
+            Start::RunSampled => self.note_latency(g),
+            Start::Cancel => return self.cancel(g),
         }
         if let Some(p) = self.p() {
             g.set_last_p(p.id);
             bump(&p.counters.dispatches);
+            self.begin_slice_at(p);
         }
-        if g.is_sampled() {
-            self.note_latency(g);
+        if WATCHED {
+            trace::starts(self, g);
         }
-        self.begin_slice();
-        trace::starts(self, g);
         g.set_reason(WaitReason::Other); // until a wait says more
         self.set_curg(Some(g));
         self.leave();
@@ -146,39 +182,37 @@ impl M {
         self.reenter();
         self.set_curg(None);
         self.end_slice(Some(g));
+        if WATCHED {
+            trace::stops(self, g, stopped);
+        }
         self.stopped(g, stopped);
-    }
-
-    /// Chaos mode: every fourth dispatch is put off, to the tail of a queue, and so other orders
-    /// come about than those that the machine happens to make.
-    #[cold]
-    fn chaos_delays(&self) -> bool {
-        // SAFETY: this M holds the P, inside the core.
-        self.p().is_some_and(|p| unsafe { p.local() }.rng.below(4) == 0)
     }
 
     pub(super) fn may_run(&self, g: &Runnable) -> bool {
         g.g().home().is_none_or(|home| std::ptr::eq(home, self))
     }
 
+    #[inline]
     fn stopped(&self, g: GRef, stopped: Stopped) {
-        trace::stops(self, g, stopped);
         match stopped {
+            // The status word stays as it is: the G was owned and goes on to be.
+            Stopped::Parked if self.take_yielded() => self.requeue(g),
+            Stopped::Parked => self.park(g),
             Stopped::Done => {
                 self.take_yielded(); // of a wait that it did not wait for
                 self.complete(g);
             }
             Stopped::Returned => {}
-            // The status word stays as it is: the G was owned and goes on to be.
-            Stopped::Parked if self.take_yielded() => self.requeue(g),
-            Stopped::Parked => {
-                g.set_since(self.sched().coarse_now());
-                match g.status().park() {
-                    Park::Parked => {}
-                    Park::Notified => self.requeue(g),
-                    Park::Orphan => self.end_orphan(g),
-                }
-            }
+        }
+    }
+
+    #[inline]
+    fn park(&self, g: GRef) {
+        g.set_since(self.sched().coarse_now());
+        match g.status().park() {
+            Park::Parked => {}
+            Park::Notified => self.requeue(g),
+            Park::Orphan => self.end_orphan(g),
         }
     }
 
@@ -189,6 +223,7 @@ impl M {
         self.reenter();
         self.set_curg(None);
         self.end_slice(Some(g));
+        trace::stops(self, g, Stopped::Parked);
         self.stopped(g, Stopped::Parked);
     }
 
@@ -207,7 +242,7 @@ impl M {
         if g.status().is_aborting() {
             // A goroutine that cannot be unwound: it stays as it is until the runtime ends.
             g.status().add_ref();
-            return self.stopped(g, Stopped::Parked);
+            return self.park(g);
         }
         // It is owned, so this only sets the bits.
         let _ = g.status().abort();
@@ -221,6 +256,7 @@ impl M {
     }
 
     /// Ends a G without running it; a goroutine is unwound.
+    #[cold]
     fn cancel(&self, g: GRef) {
         trace::starts(self, g);
         self.set_curg(Some(g));
@@ -231,10 +267,12 @@ impl M {
         spans::exit(self, g, stopped);
         self.reenter();
         self.set_curg(None);
+        trace::stops(self, g, stopped);
         self.stopped(g, stopped);
     }
 
     /// The body has ended, its output is stored: wakes the joiner, lets go of the G.
+    #[inline(never)]
     fn complete(&self, g: GRef) {
         match self.p() {
             Some(p) => bump(p.counters.ends_of(g.vtable())),
@@ -293,13 +331,17 @@ impl M {
         }
     }
 
+    #[inline]
     pub(super) fn pop(&self, p: &P) -> Option<Runnable> {
         // SAFETY: this M holds the P, inside the core.
         let local = unsafe { p.local() };
-        let hot = self.pop_resident_next().or_else(|| local.pop_hot());
-        if hot.is_some() {
-            return hot;
-        }
+        self.pop_resident_next().or_else(|| local.pop_hot()).or_else(|| self.pop_cold(p))
+    }
+
+    #[inline(never)]
+    fn pop_cold(&self, p: &P) -> Option<Runnable> {
+        // SAFETY: this M holds the P, inside the core.
+        let local = unsafe { p.local() };
         // What lives here and what waits in the P take turns.
         if self.residents_first() {
             self.pop_resident().or_else(|| local.pop_cold())
@@ -386,13 +428,14 @@ impl M {
     }
 
     /// Runs this P's due timers, if it is time to look at the clock.
-    #[inline]
+    #[inline(always)]
     fn run_timers(&self, p: &P) {
         if p.timers.earliest() != NEVER {
             self.run_timers_slow(p);
         }
     }
 
+    #[inline(never)]
     fn run_timers_slow(&self, p: &P) {
         // SAFETY: this M holds the P, inside the core.
         let local = unsafe { p.local() };

@@ -50,6 +50,8 @@ const JOIN: u64 = 1 << 4;
 const WAKER: u64 = 1 << 5;
 /// The waker field has been replaced at least once.
 const REPLACED: u64 = 1 << 6;
+/// A sample of the latency (`latency.rs`): owned, and not dispatched yet.
+const SAMPLED: u64 = 1 << 7;
 /// One reference. The count fills the rest of the word.
 const REF: u64 = 1 << 8;
 
@@ -86,6 +88,8 @@ pub(crate) enum Wake {
 pub(crate) enum Start {
     /// Run the body.
     Run,
+    /// Count how long it was runnable, then run the body.
+    RunSampled,
     /// Drop the body, then complete.
     Cancel,
 }
@@ -177,6 +181,7 @@ impl Status {
     }
 
     /// Publishes a G whose other fields have been written.
+    #[inline]
     pub(crate) fn publish(&self, word: u64) {
         // Release: pairs with the Acquire in `try_ref` (the walk over all cells). The queue and
         // the handle order their own access.
@@ -332,12 +337,24 @@ impl Status {
     #[inline]
     pub(crate) fn start(&self) -> Start {
         // Relaxed: the queue has ordered the body; a wake that is missed here is seen by `park`.
-        let mut s = self.0.load(Ordering::Relaxed);
-        if s & NOTIFIED != 0 {
-            // Acquire: the poll that follows sees what the wakers wrote before (`wake_by_val`).
-            s = self.0.fetch_and(!NOTIFIED, Ordering::Acquire);
+        let s = self.0.load(Ordering::Relaxed);
+        if s & (NOTIFIED | SAMPLED | ABORT) == 0 { Start::Run } else { self.start_slowly() }
+    }
+
+    #[inline(never)]
+    fn start_slowly(&self) -> Start {
+        // Acquire: the poll that follows sees what the wakers wrote before (`wake_by_val`).
+        match self.0.fetch_and(!(NOTIFIED | SAMPLED), Ordering::Acquire) {
+            s if s & ABORT != 0 => Start::Cancel,
+            s if s & SAMPLED != 0 => Start::RunSampled,
+            _ => Start::Run,
         }
-        if s & ABORT != 0 { Start::Cancel } else { Start::Run }
+    }
+
+    /// The owner, who is about to queue the G, makes it a sample.
+    #[cfg(not(loom))]
+    pub(crate) fn sample(&self) {
+        self.0.fetch_or(SAMPLED, Ordering::Relaxed); // Relaxed: this thread's own, until it is queued
     }
 
     /// The body has returned Pending.
@@ -477,6 +494,7 @@ impl Status {
         self.0.load(Ordering::Acquire);
     }
 
+    #[inline(always)]
     fn cas(&self, from: u64, to: u64, order: Ordering) -> Result<(), u64> {
         // Relaxed on failure: every caller tries again from the value it got.
         self.0.compare_exchange_weak(from, to, order, Ordering::Relaxed).map(drop)

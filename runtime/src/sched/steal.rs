@@ -220,7 +220,7 @@ impl M {
                 continue;
             }
             if let Some(g) = victim.stealers.steal_into(&local.shared) {
-                let more = local.shared.shown.len() + local.shared.woken.len();
+                let more = local.shared.len();
                 count_steal(self, p, victim);
                 self.took(1 + more as u64);
                 return Some(g);

@@ -1,7 +1,8 @@
 //! The hooks of the tracer: what happened, when, on which P and M, to which G.
 //!
-//! A hook is one call. While nobody records it is a load of one word and a branch that is never
-//! taken; else it reads the clock and pushes a record to
+//! A hook is one call. While nobody records it is a look at a bit of the word that a dispatch looks
+//! at in any case (`Counts::is_traced`), and the two hooks of a dispatch itself share one such look
+//! (`M::execute`). Else it reads the clock and pushes a record to
 //! the ring of its thread (`util/ring.rs`), which takes no lock and never waits. A thread gets its
 //! ring with its first event, and leaves it to the next thread when it ends: rings live for ever,
 //! and readers need not know when threads come and go.
@@ -12,13 +13,12 @@ use std::cell::Cell;
 use std::collections::VecDeque;
 use std::panic::Location;
 use std::ptr;
-use std::sync::atomic::{AtomicU16, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU16, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-
-use crossbeam_utils::CachePadded;
 
 use super::Sched;
 use super::g::{GRef, Stopped};
+use super::idle::TRACED;
 use super::m::{self, M};
 use super::p::P;
 use super::wait::WaitReason;
@@ -26,8 +26,8 @@ use crate::util::clock;
 use crate::util::opaque;
 use crate::util::ring::{Record, Ring};
 
-/// Who records: not 0 makes the hooks do something.
-static RECORDERS: CachePadded<AtomicUsize> = CachePadded::new(AtomicUsize::new(0));
+/// How many record. Under its lock the schedulers are told whether anybody does.
+static RECORDERS: Mutex<usize> = Mutex::new(0);
 /// Events of threads that were so far torn down that they had no ring any more.
 static UNRECORDED: AtomicU64 = AtomicU64::new(0);
 static RINGS: Mutex<Rings> = Mutex::new(Rings { all: Vec::new(), free: Vec::new() });
@@ -197,16 +197,29 @@ impl Subject {
     }
 }
 
-/// Whether anybody records.
+/// Whether anybody records what `sched` does.
 #[inline(always)]
-fn is_on() -> bool {
-    RECORDERS.load(Ordering::Relaxed) != 0 // Relaxed: the hooks begin at some moment
+fn is_on(sched: &Sched) -> bool {
+    sched.idle.counts().is_traced()
+}
+
+/// A scheduler that has just been enlisted learns whether anybody records.
+pub(super) fn introduce(sched: &Sched) {
+    sched.idle.set_bit(TRACED, *lock(&RECORDERS) > 0);
+}
+
+/// So many more record, and so many fewer: tells all schedulers if that makes a difference.
+fn count_recorders(change: impl FnOnce(usize) -> usize) {
+    let mut recorders = lock(&RECORDERS);
+    *recorders = change(*recorders);
+    let any = *recorders > 0;
+    Sched::for_all(|sched| sched.idle.set_bit(TRACED, any));
 }
 
 /// Something that concerns an M and the P that it holds.
 #[inline(always)]
 pub(super) fn event(kind: Kind, m: &M, arg: u64) {
-    if is_on() {
+    if is_on(m.sched()) {
         record(kind, m.sched(), Some(m), m.p(), None, arg);
     }
 }
@@ -214,23 +227,28 @@ pub(super) fn event(kind: Kind, m: &M, arg: u64) {
 /// `m` loses `p`, or has just lost it.
 #[inline(always)]
 pub(super) fn event_of(kind: Kind, m: &M, p: &P) {
-    if is_on() {
+    if is_on(m.sched()) {
         record(kind, m.sched(), Some(m), Some(p), m.curg(), 0);
     }
 }
 
-/// A G has been made.
+/// A G has been made, somewhere.
 #[inline(always)]
 pub(super) fn created(g: GRef) {
-    if is_on() {
-        record_here(Kind::Create, g, address(g.spawned_at()));
+    if is_on(g.sched()) {
+        created_here(g);
     }
+}
+
+#[cold]
+pub(super) fn created_here(g: GRef) {
+    record_here(Kind::Create, g, address(g.spawned_at()));
 }
 
 /// A G has been made runnable by a wake.
 #[inline(always)]
 pub(super) fn woken(g: GRef) {
-    if is_on() {
+    if is_on(g.sched()) {
         record_here(Kind::Wake, g, 0);
     }
 }
@@ -238,7 +256,7 @@ pub(super) fn woken(g: GRef) {
 /// `m` goes on with `g`.
 #[inline(always)]
 pub(super) fn starts(m: &M, g: GRef) {
-    if is_on() {
+    if is_on(m.sched()) {
         record(Kind::Start, m.sched(), Some(m), m.p(), Some(g), address(g.spawned_at()));
     }
 }
@@ -246,7 +264,7 @@ pub(super) fn starts(m: &M, g: GRef) {
 /// `g` has stopped here; `m` still owns it.
 #[inline(always)]
 pub(super) fn stops(m: &M, g: GRef, stopped: Stopped) {
-    if is_on() {
+    if is_on(m.sched()) {
         stops_slow(m, g, stopped);
     }
 }
@@ -271,7 +289,7 @@ fn stops_slow(m: &M, g: GRef, stopped: Stopped) {
 
 /// A G with a name has ended.
 pub(super) fn keep_name(sched: &Sched, id: u64, name: String) {
-    if is_on() {
+    if is_on(sched) {
         let mut names = lock(&NAMES);
         if names.len() == NAMES_KEPT {
             names.pop_front();
@@ -362,9 +380,8 @@ impl Reader {
     /// Turns the hooks on.
     pub(crate) fn new() -> Reader {
         let at = lock(&RINGS).all.iter().map(|ring| ring.pushed()).collect();
-        // Relaxed twice: statistics; the hooks begin at some moment.
-        let unrecorded = UNRECORDED.load(Ordering::Relaxed);
-        RECORDERS.fetch_add(1, Ordering::Relaxed);
+        let unrecorded = UNRECORDED.load(Ordering::Relaxed); // Relaxed: statistics
+        count_recorders(|n| n + 1);
         Reader { at, unrecorded }
     }
 
@@ -388,7 +405,7 @@ impl Reader {
 
 impl Drop for Reader {
     fn drop(&mut self) {
-        RECORDERS.fetch_sub(1, Ordering::Relaxed); // Relaxed: the hooks end at some moment
+        count_recorders(|n| n - 1);
     }
 }
 

@@ -299,11 +299,17 @@ fn has_begun(g: GRef) -> bool {
     begun
 }
 
-/// Takes a stack, unless there is one already, and makes it ready to run `entry`.
+/// Binds the goroutine to this thread, unless it may migrate, takes a stack, unless there is one
+/// already, and makes it ready to run `entry`.
 fn begin(g: GRef, control: &Control, entry: switch::Entry) -> io::Result<Ctx> {
-    let stack = match control.stack.take() {
-        Some(stack) => stack,
-        None => take_stack(g.sched().config.stack_size)?,
+    let (m, config) = (m::current(), &g.sched().config);
+    if !config.migrate {
+        m.into_iter().for_each(|m| m.adopt(g));
+    }
+    let stack = match (control.stack.take(), m) {
+        (Some(stack), _) => stack,
+        (None, Some(m)) => m.stacks.borrow_mut().get(config.stack_size)?,
+        (None, None) => pool::get(config.stack_size)?,
     };
     let plate = stack.plate();
     // SAFETY: the stack is this goroutine's alone, and much larger than this.

@@ -9,12 +9,13 @@
 //! running has passed the context switch, which is a full barrier too.
 //!
 //! Where the kernel refuses (before Linux 4.14, seccomp, other systems) both
-//! sides use real fences; `light` then costs about 10 ns.
+//! sides use real fences: the frequent side, which asks `is_asymmetric` once and
+//! remembers it, then pays about 10 ns.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering, compiler_fence, fence};
 
-/// Whether `light` must be a real fence. Written once, before the first M starts.
+/// Whether the frequent side needs a real fence. Written once, before the first M starts.
 static SYMMETRIC: AtomicBool = AtomicBool::new(true);
 
 /// Registers the process with the kernel. Called before any runtime starts.
@@ -32,21 +33,16 @@ pub(crate) fn is_asymmetric() -> bool {
     !SYMMETRIC.load(Ordering::Relaxed)
 }
 
-/// The frequent side.
+/// The frequent side, where `is_asymmetric`; elsewhere it is a `fence(SeqCst)`.
 #[inline(always)]
 pub(crate) fn light() {
-    // Relaxed: see `SYMMETRIC`.
-    if SYMMETRIC.load(Ordering::Relaxed) {
-        fence(Ordering::SeqCst);
-    } else {
-        compiler_fence(Ordering::SeqCst);
-    }
+    compiler_fence(Ordering::SeqCst);
 }
 
 /// The rare side.
 #[cold]
 pub(crate) fn heavy() {
-    // SeqCst: pairs with the fence in `light`; beside membarrier it orders this thread itself.
+    // SeqCst: pairs with the fence of the frequent side; beside membarrier it orders this thread itself.
     fence(Ordering::SeqCst);
     if is_asymmetric() {
         barrier();
