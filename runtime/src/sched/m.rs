@@ -31,6 +31,7 @@ use crate::stack::sample::Root;
 use crate::util::fence as asymmetric;
 use crate::util::note::Note;
 use crate::util::opaque;
+use crate::util::ring::Ring;
 
 thread_local! {
     /// The M that this thread is at the moment, or null.
@@ -104,6 +105,8 @@ pub(crate) struct M {
     pub(super) nextp: AtomicPtr<P>,
     /// The next M in the idle list; under its lock.
     pub(super) note: Note,
+    /// The thread's ring of events, once it has recorded one as this M (`trace.rs`).
+    pub(super) ring: Cell<Option<&'static Ring>>,
     /// Dispatches of the P when this M got it.
     acquired_at: Cell<u64>,
     pub(super) profit: Cell<Profit>,
@@ -208,6 +211,7 @@ impl M {
             note: Note::default(),
             curg: AtomicPtr::default(),
             spinning: Cell::new(false),
+            ring: Cell::new(None),
             acquired_at: Cell::new(0),
             yielded: Cell::new(false),
             profit: Cell::new(Profit::default()),
@@ -252,6 +256,7 @@ impl M {
         let _restore = Restore(outer);
         self.outer.set(outer);
         self.root.store(Root::here().0, Ordering::Relaxed); // Relaxed: for stuck reports
+        self.ring.set(None); // it was another thread's
         let _entered = self.enter();
         f()
     }

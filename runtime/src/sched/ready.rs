@@ -26,7 +26,7 @@ impl M {
             Wake::Nothing => {}
             Wake::Free => self.free_any(g),
             Wake::Queue => {
-                trace::woken(g);
+                trace::woken(Some(self), g);
                 // SAFETY: the wake gave the G to this M.
                 let joiner = unsafe { Runnable::claim(g) };
                 let here = self.p().map(|p| p.id);
@@ -135,7 +135,7 @@ impl M {
             Wake::Nothing => {}
             Wake::Free => self.free_any(g),
             Wake::Queue => {
-                trace::woken(g);
+                trace::woken(Some(self), g);
                 // SAFETY: the wake gave the G to this M.
                 let g = unsafe { Runnable::claim(g) };
                 if std::ptr::eq(g.g().sched(), self.sched()) {
@@ -183,8 +183,9 @@ impl M {
 
 /// Queues a G that a wake has just claimed, from any thread. Go: goready.
 pub(crate) fn ready(g: Runnable) {
-    trace::woken(g.g());
-    match m::current() {
+    let m = m::current();
+    trace::woken(m, g.g());
+    match m {
         Some(m) => ready_from(Some(&m.enter()), g),
         None => ready_from(None, g),
     }

@@ -2,10 +2,14 @@
 //!
 //! A hook is one call. While nobody records it is a look at a bit of the word that a dispatch looks
 //! at in any case (`Counts::is_traced`), and the two hooks of a dispatch itself share one such look
-//! (`M::execute`). Else it reads the clock and pushes a record to
+//! (`M::execute`). Else it reads a cheap clock (`util/ticks.rs`) and pushes a record to
 //! the ring of its thread (`util/ring.rs`), which takes no lock and never waits. A thread gets its
 //! ring with its first event, and leaves it to the next thread when it ends: rings live for ever,
-//! and readers need not know when threads come and go.
+//! and readers need not know when threads come and go. Ms remember their thread's.
+//!
+//! ```text
+//! ticks (nanoseconds, once read) | runtime 16, P 16, kind 8, M 24 | G: id, two flags | argument
+//! ```
 //!
 //! Time is the machine's, also where a test clock stands still.
 
@@ -22,9 +26,9 @@ use super::idle::TRACED;
 use super::m::{self, M};
 use super::p::P;
 use super::wait::WaitReason;
-use crate::util::clock;
 use crate::util::opaque;
 use crate::util::ring::{Record, Ring};
+use crate::util::ticks::{self, Scale};
 
 /// How many record. Under its lock the schedulers are told whether anybody does.
 static RECORDERS: Mutex<usize> = Mutex::new(0);
@@ -108,7 +112,7 @@ pub(crate) struct Event {
 }
 
 const NO_P: u16 = u16::MAX;
-const NO_M: u32 = u32::MAX;
+const NO_M: u32 = (1 << 24) - 1;
 const GOROUTINE: u64 = 1 << 63;
 const NAMED: u64 = 1 << 62;
 
@@ -127,24 +131,21 @@ const KINDS: [Kind; 12] = [
     Kind::Timers,
 ];
 
-impl Event {
-    fn pack(self) -> Record {
-        let p = self.p.unwrap_or(NO_P);
-        let m = self.m.unwrap_or(NO_M);
-        [
-            self.when << 8 | self.kind as u64,
-            u64::from(self.runtime) << 48 | u64::from(p) << 32 | u64::from(m),
-            self.g.map_or(0, Subject::pack),
-            self.arg,
-        ]
-    }
+/// The second word of a record.
+#[inline(always)]
+fn place(kind: Kind, sched: &Sched, m: Option<&M>, p: Option<&P>) -> u64 {
+    let p = p.map_or(NO_P, |p| p.id as u16);
+    let m = m.map_or(NO_M, |m| m.id & NO_M);
+    u64::from(sched.number) << 48 | u64::from(p) << 32 | (kind as u64) << 24 | u64::from(m)
+}
 
-    /// What `pack` has packed.
-    pub(crate) fn unpack([head, place, g, arg]: Record) -> Event {
-        let (p, m) = ((place >> 32) as u16, place as u32);
+impl Event {
+    /// A record that was read.
+    pub(crate) fn unpack([when, place, g, arg]: Record) -> Event {
+        let (p, m) = ((place >> 32) as u16, place as u32 & NO_M);
         Event {
-            when: head >> 8,
-            kind: KINDS[head as usize & 0xff],
+            when,
+            kind: KINDS[(place >> 24) as usize & 0xff],
             runtime: (place >> 48) as u16,
             p: (p != NO_P).then_some(p),
             m: (m != NO_M).then_some(m),
@@ -178,14 +179,10 @@ impl Event {
 }
 
 impl Subject {
-    fn of(g: GRef) -> Subject {
-        Subject { id: g.id(), is_goroutine: g.vtable().is_goroutine, is_named: g.is_tagged() }
-    }
-
-    fn pack(self) -> u64 {
-        self.id
-            | if self.is_goroutine { GOROUTINE } else { 0 }
-            | if self.is_named { NAMED } else { 0 }
+    #[inline(always)]
+    fn pack(g: GRef) -> u64 {
+        let goroutine = if g.vtable().is_goroutine { GOROUTINE } else { 0 };
+        g.id() | goroutine | if g.is_tagged() { NAMED } else { 0 }
     }
 
     fn unpack(g: u64) -> Subject {
@@ -220,7 +217,7 @@ fn count_recorders(change: impl FnOnce(usize) -> usize) {
 #[inline(always)]
 pub(super) fn event(kind: Kind, m: &M, arg: u64) {
     if is_on(m.sched()) {
-        record(kind, m.sched(), Some(m), m.p(), None, arg);
+        record_on(kind, m, None, arg);
     }
 }
 
@@ -228,7 +225,7 @@ pub(super) fn event(kind: Kind, m: &M, arg: u64) {
 #[inline(always)]
 pub(super) fn event_of(kind: Kind, m: &M, p: &P) {
     if is_on(m.sched()) {
-        record(kind, m.sched(), Some(m), Some(p), m.curg(), 0);
+        record(place(kind, m.sched(), Some(m), Some(p)), m.curg(), 0);
     }
 }
 
@@ -242,14 +239,26 @@ pub(super) fn created(g: GRef) {
 
 #[cold]
 pub(super) fn created_here(g: GRef) {
-    record_here(Kind::Create, g, address(g.spawned_at()));
+    let (sched, at) = (g.sched(), address(g.spawned_at()));
+    match m::current().filter(|m| m.is_of(sched)) {
+        Some(m) => record_on(Kind::Create, m, Some(g), at),
+        None => record(place(Kind::Create, sched, None, None), Some(g), at),
+    }
 }
 
-/// A G has been made runnable by a wake.
+/// A G has been made runnable by a wake, on the thread of `m`, if it is an M.
 #[inline(always)]
-pub(super) fn woken(g: GRef) {
+pub(super) fn woken(m: Option<&M>, g: GRef) {
     if is_on(g.sched()) {
-        record_here(Kind::Wake, g, 0);
+        woken_slow(m, g);
+    }
+}
+
+#[cold]
+fn woken_slow(m: Option<&M>, g: GRef) {
+    match m.filter(|m| m.is_of(g.sched())) {
+        Some(m) => record_on(Kind::Wake, m, Some(g), 0),
+        None => record(place(Kind::Wake, g.sched(), None, None), Some(g), 0),
     }
 }
 
@@ -257,7 +266,7 @@ pub(super) fn woken(g: GRef) {
 #[inline(always)]
 pub(super) fn starts(m: &M, g: GRef) {
     if is_on(m.sched()) {
-        record(Kind::Start, m.sched(), Some(m), m.p(), Some(g), address(g.spawned_at()));
+        record_on(Kind::Start, m, Some(g), address(g.spawned_at()));
     }
 }
 
@@ -284,7 +293,7 @@ fn stops_slow(m: &M, g: GRef, stopped: Stopped) {
         Stopped::Parked => End::Parked,
     };
     let arg = end as u64 | (g.reason() as u64) << 8;
-    record(Kind::Stop, m.sched(), Some(m), m.p(), Some(g), arg);
+    record_on(Kind::Stop, m, Some(g), arg);
 }
 
 /// A G with a name has ended.
@@ -303,31 +312,43 @@ fn address(at: &'static Location<'static>) -> u64 {
     ptr::from_ref(at).expose_provenance() as u64
 }
 
-/// On whatever thread this is.
-#[cold]
-fn record_here(kind: Kind, g: GRef, arg: u64) {
-    let m = m::current().filter(|m| m.is_of(g.sched()));
-    record(kind, g.sched(), m, m.and_then(M::p), Some(g), arg);
-}
-
-/// Not inlined, and opaque, for it finds a thread-local (`util::opaque`).
+/// What happens on the thread of `m`.
 #[cold]
 #[inline(never)]
-fn record(kind: Kind, sched: &Sched, m: Option<&M>, p: Option<&P>, g: Option<GRef>, arg: u64) {
-    opaque();
-    let event = Event {
-        when: clock::now(),
-        kind,
-        runtime: sched.number,
-        p: p.map(|p| p.id as u16),
-        m: m.map(|m| m.id),
-        g: g.map(Subject::of),
-        arg,
-    };
-    thread_local!(static MINE: Mine = const { Mine(Cell::new(None)) });
-    if MINE.try_with(|mine| mine.ring().push(event.pack())).is_err() {
-        UNRECORDED.fetch_add(1, Ordering::Relaxed); // Relaxed: a count
+fn record_on(kind: Kind, m: &M, g: Option<GRef>, arg: u64) {
+    let place = place(kind, m.sched(), Some(m), m.p());
+    match m.ring.get() {
+        Some(ring) => ring.push([ticks::now(), place, g.map_or(0, Subject::pack), arg]),
+        None => record_first(m, place, g, arg),
     }
+}
+
+/// The first event of a thread as `m`.
+#[cold]
+fn record_first(m: &M, place: u64, g: Option<GRef>, arg: u64) {
+    m.ring.set(my_ring());
+    record(place, g, arg);
+}
+
+/// What happens on whatever thread this is.
+#[cold]
+#[inline(never)]
+fn record(place: u64, g: Option<GRef>, arg: u64) {
+    match my_ring() {
+        Some(ring) => ring.push([ticks::now(), place, g.map_or(0, Subject::pack), arg]),
+        None => {
+            UNRECORDED.fetch_add(1, Ordering::Relaxed); // Relaxed: a count
+        }
+    }
+}
+
+/// The ring of the calling thread, unless that is so far torn down that it has none any more. Not
+/// inlined, and opaque, for it finds a thread-local (`util::opaque`).
+#[inline(never)]
+fn my_ring() -> Option<&'static Ring> {
+    opaque();
+    thread_local!(static MINE: Mine = const { Mine(Cell::new(None)) });
+    MINE.try_with(Mine::ring).ok()
 }
 
 /// The ring of a thread.
@@ -373,6 +394,7 @@ pub(super) fn next_number() -> u16 {
 pub(crate) struct Reader {
     /// How far each ring has been read.
     at: Vec<u64>,
+    scale: Scale,
     unrecorded: u64,
 }
 
@@ -381,8 +403,9 @@ impl Reader {
     pub(crate) fn new() -> Reader {
         let at = lock(&RINGS).all.iter().map(|ring| ring.pushed()).collect();
         let unrecorded = UNRECORDED.load(Ordering::Relaxed); // Relaxed: statistics
+        let scale = Scale::new();
         count_recorders(|n| n + 1);
-        Reader { at, unrecorded }
+        Reader { at, scale, unrecorded }
     }
 
     /// Appends what is new, and adds to `lost` what was overwritten before. Returns how full the
@@ -391,12 +414,15 @@ impl Reader {
         let rings = lock(&RINGS).all.clone();
         self.at.resize(rings.len(), 0);
         let mut fullest = 0;
+        let begin = to.len();
         for (ring, at) in rings.into_iter().zip(&mut self.at) {
             let read = ring.read(*at, to);
             fullest = fullest.max(read.next - *at);
             *at = read.next;
             *lost += read.lost;
         }
+        let nanos = self.scale.until_now();
+        to[begin..].iter_mut().for_each(|record| record[0] = nanos(record[0]));
         let unrecorded = UNRECORDED.load(Ordering::Relaxed); // Relaxed: statistics
         *lost += unrecorded - std::mem::replace(&mut self.unrecorded, unrecorded);
         fullest as usize

@@ -15,6 +15,7 @@ use std::panic::Location;
 use super::Summary;
 use super::spool::Recorded;
 use crate::sched::trace::{End, Event, Kind, Subject, Whose, name_of};
+use crate::util::ring::Record;
 
 /// Threads without a P come below the Ps, which are numbered from 0 to 4,095.
 const FIRST_M: u32 = 10_000;
@@ -80,6 +81,39 @@ impl Places {
             Kind::Release => [self.moves(who, None, event.when), None],
             Kind::Stop => [self.stops(who, event), None],
             _ => [None, None],
+        }
+    }
+
+    /// Goes on to the time after `records`, of which only the last ones of each M matter.
+    pub(super) fn skip(&mut self, records: &[Record]) {
+        let mut last: Vec<(Who, [Option<Event>; 2])> = Vec::new();
+        let mut at = 0; // most often a record is of the same M as the one before
+        for event in records.iter().copied().map(Event::unpack) {
+            let (moves, runs) = match event.kind {
+                Kind::Acquire | Kind::Release => (true, false),
+                Kind::Start => (true, true),
+                Kind::Stop => (false, true),
+                _ => continue,
+            };
+            let Some(m) = event.m else { continue };
+            let who = (event.runtime, m);
+            if last.get(at).is_none_or(|(other, _)| *other != who) {
+                at = last.iter().position(|(other, _)| *other == who).unwrap_or_else(|| {
+                    last.push((who, [None; 2]));
+                    last.len() - 1
+                });
+            }
+            for (wanted, place) in [moves, runs].into_iter().zip(&mut last[at].1) {
+                if wanted && place.is_none_or(|before| before.when <= event.when) {
+                    *place = Some(event);
+                }
+            }
+        }
+        let mut events: Vec<Event> =
+            last.into_iter().flat_map(|(_, events)| events).flatten().collect();
+        events.sort_by_key(|event| event.when);
+        for event in &events {
+            self.follow(event);
         }
     }
 

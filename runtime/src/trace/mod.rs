@@ -13,8 +13,9 @@
 //! while everything else is stuck.
 //!
 //! # What it costs
-//! A load and a branch per event while nobody records. Else it is a read of the clock and 32 bytes in a
-//! ring of its thread, 75 to 100 ns; a dispatch has two or three. The rings hold 32,768 events, in
+//! A look at a bit, in a word that is read anyway, while nobody records. Else it is a read of the time stamp
+//! counter (of the clock, where there is none) and 32 bytes in a
+//! ring of its thread, COST; a dispatch has two or three. The rings hold 32,768 events, in
 //! memory that a thread takes as it fills them (1 MiB at most) and leaves to later threads. A thread
 //! `gort-trace` empties them a hundred times a second, more often when they fill quickly. What it
 //! misses all the same is counted, in the file and in the [`Summary`]: nothing is lost silently.

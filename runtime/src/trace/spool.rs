@@ -7,7 +7,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use super::draw::Places;
-use crate::sched::trace::{Event, Reader};
+use crate::sched::trace::Reader;
 use crate::util::clock;
 use crate::util::ring::{self, Record};
 
@@ -166,19 +166,11 @@ impl Spool {
         while let Some(oldest) = self.batches.front()
             && (oldest.at < begin || self.records > records)
         {
-            for event in sorted(&oldest.records) {
-                self.before.follow(&event);
-            }
+            self.before.skip(&oldest.records);
             self.records -= oldest.records.len();
             self.batches.pop_front();
         }
     }
-}
-
-fn sorted(records: &[Record]) -> Vec<Event> {
-    let mut events: Vec<Event> = records.iter().copied().map(Event::unpack).collect();
-    events.sort_by_key(|event| event.when);
-    events
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -11,6 +11,8 @@ pub(crate) mod rng;
 #[cfg(not(loom))]
 pub(crate) mod soon;
 pub(crate) mod sync;
+#[cfg(not(loom))]
+pub(crate) mod ticks;
 pub(crate) mod word_lock;
 
 /// Keeps the compiler from seeing through a function that touches a thread-local. Such a function

@@ -13,6 +13,7 @@
 //!
 //! Memory comes in chunks as the first lap gets to them: a thread that records little takes little.
 
+use std::ops::Range;
 use std::sync::OnceLock;
 
 use crossbeam_utils::CachePadded;
@@ -71,7 +72,10 @@ impl Ring {
         // Relaxed: this thread's own.
         let head = self.head.load(Ordering::Relaxed);
         let (chunk, slot) = place(head);
-        let chunk = self.chunks[chunk].get_or_init(new_chunk);
+        let chunk: &[Slot] = match self.chunks[chunk].get() {
+            Some(chunk) => chunk,
+            None => self.grow(chunk),
+        };
         // Pairs with the fence in `read`: who sees a word of this record sees `head`, too.
         fence(Ordering::Release);
         for (word, value) in chunk[slot].iter().zip(record) {
@@ -92,7 +96,7 @@ impl Ring {
         let head = self.head.load(Ordering::Acquire);
         let first = from.max(head.saturating_sub(LEN as u64));
         let begin = to.len();
-        to.extend((first..head).map(|i| self.copy(i)));
+        self.copy(first..head, to);
         // Pairs with the fence in `push`.
         fence(Ordering::Acquire);
         let now = self.head.load(Ordering::Relaxed); // Relaxed: the fences order it
@@ -102,12 +106,24 @@ impl Ring {
         Read { next: head, lost: whole - from }
     }
 
-    fn copy(&self, i: u64) -> Record {
-        let (chunk, slot) = place(i);
-        // It is there, for `head` has been seen beyond it.
-        let Some(chunk) = self.chunks[chunk].get() else { return [0; WORDS] };
-        // Relaxed: `read` checks afterwards whether they belong together.
-        std::array::from_fn(|word| chunk[slot][word].load(Ordering::Relaxed))
+    /// Chunk by chunk. `read` checks afterwards which of the records are whole.
+    fn copy(&self, range: Range<u64>, to: &mut Vec<Record>) {
+        to.reserve((range.end - range.start) as usize);
+        let mut next = range.start;
+        while next < range.end {
+            let (chunk, slot) = place(next);
+            let n = (CHUNK - slot).min((range.end - next) as usize);
+            let chunk = self.chunks[chunk].get().expect("`head` has been seen beyond it");
+            // Relaxed: see above.
+            let word = |word: &AtomicU64| word.load(Ordering::Relaxed);
+            to.extend(chunk[slot..slot + n].iter().map(|[a, b, c, d]| [a, b, c, d].map(word)));
+            next += n as u64;
+        }
+    }
+
+    #[cold]
+    fn grow(&self, chunk: usize) -> &[Slot] {
+        self.chunks[chunk].get_or_init(new_chunk)
     }
 }
 
@@ -116,7 +132,6 @@ fn place(i: u64) -> (usize, usize) {
     (i / CHUNK, i % CHUNK)
 }
 
-#[cold]
 fn new_chunk() -> Box<[Slot]> {
     (0..CHUNK).map(|_| std::array::from_fn(|_| AtomicU64::new(0))).collect()
 }
