@@ -172,11 +172,14 @@ fn the_stack_of_who_is_stuck() {
                 let text = report.to_string();
                 eprintln!("{text}");
                 let at = |name| text.find(name).unwrap_or_else(|| panic!("no {name}: {text}"));
-                assert!(at("stuck::innermost\n") < at("stuck::through_the_heap\n"), "{text}");
+                assert!(at("innermost\n") < at("through_the_heap\n"), "{text}");
                 assert!(at("tests/stuck.rs:") > 0 && !text.contains("gort::"), "{text}");
-                assert!(format!("{report:#}").contains("gort::task::"), "{report:#}");
+                assert!(
+                    format!("{report:#}").len() > text.len(),
+                    "with the frames of gort: {report:#}"
+                );
                 if way == Way::Computes {
-                    assert!(!report.was_asleep() && at("stuck::hog\n") < at("stuck::innermost\n"));
+                    assert!(!report.was_asleep() && at("hog\n") < at("innermost\n"));
                 } else {
                     asleep += u32::from(report.was_asleep()); // else it was between two sleeps
                 }

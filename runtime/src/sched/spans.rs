@@ -16,7 +16,7 @@
 //! such spans, a look at tracing's maximum level at the spawn, and one at the header else.
 
 use std::cell::Cell;
-use std::panic::{AssertUnwindSafe, Location, catch_unwind};
+use std::panic::{AssertUnwindSafe, Location, RefUnwindSafe, catch_unwind};
 use std::sync::atomic::Ordering;
 
 use tracing::level_filters::LevelFilter;
@@ -60,6 +60,10 @@ pub(super) struct Slot {
     /// The span itself, until the body has ended. The owner's.
     span: Cell<Option<Box<Span>>>,
 }
+
+// The owner alone looks into the cell, and no panic gets past it (`quietly`); a runtime's handle is
+// as safe to unwind with the feature as without.
+impl RefUnwindSafe for Slot {}
 
 /// The span of a G that is about to be made, whose future or closure has so many bytes. Called outside
 /// of the core.
