@@ -1,5 +1,5 @@
 //! loom models of the hand-off: a P that is taken from an M in user code, the residents of an M
-//! that has none, and the end of an idle thread. A twin of `m.rs` (the bracket), `handoff.rs`,
+//! that has none, and the end of an idle thread. A twin of `bracket.rs`, `handoff.rs`,
 //! `residents.rs`, `startm.rs` and `rest.rs`, with the same steps, words and orderings.
 //!
 //! One P. `Local` is loom's cell, so a second user at the same moment is found, and so is one who

@@ -4,31 +4,24 @@
 //! `block_on`. Ms are kept by their scheduler and never freed before it, so a
 //! stale pointer to one is harmless.
 //!
-//! **Inside and outside the core.** While an M runs user code its `in_rt` is
-//! clear. Each entry into the core sets it and then looks at `revoke`: store,
-//! asymmetric fence, load (`util/fence.rs`). A thief that finds `in_rt` clear
-//! after its own store to `revoke` and the heavy fence therefore knows that the
-//! M cannot enter before `revoke` is clear again, and may use the owner's part
-//! of its P meanwhile, or take the P away (`handoff.rs`). Entering costs two
-//! plain stores and a load. Calls from the core into user code (a foreign
-//! waker, a future's drop) leave the core first.
+//! How it enters the core, and how others keep it out: `bracket.rs`.
 
 use std::cell::{Cell, RefCell};
 use std::collections::{HashSet, VecDeque};
 use std::panic::Location;
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicUsize, Ordering, fence};
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::Waker;
 
 use super::Sched;
+use super::bracket;
 use super::g::{G, GRef, Runnable};
 use super::p::P;
 use super::steal::{Neighbour, Profit};
 use super::trace::{self, Kind};
 use crate::stack::pool::LocalPool;
 use crate::stack::sample::Root;
-use crate::util::fence as asymmetric;
 use crate::util::note::Note;
 use crate::util::opaque;
 use crate::util::ring::Ring;
@@ -64,19 +57,14 @@ pub(crate) fn is_within(sched: &Sched) -> bool {
     false
 }
 
-/// A thief keeps the M from entering.
-const THIEF: u32 = 1;
-/// Entries need a real fence here. Set from the start or never.
-const FENCE: u32 = 1 << 1;
-
 /// See the module. The `Cell`s are the M's own thread's. The first line has what each dispatch
 /// touches.
 #[repr(C, align(128))]
 pub(crate) struct M {
     /// Not 0: the M is inside the core.
-    in_rt: AtomicU32,
+    pub(super) in_rt: AtomicU32,
     /// What an entry has to see to: [`THIEF`], [`FENCE`].
-    revoke: AtomicU32,
+    pub(super) revoke: AtomicU32,
     sched: NonNull<Sched>,
     /// Written by the M inside the core, or by the thief that takes it.
     p: AtomicPtr<P>,
@@ -177,33 +165,11 @@ impl Drop for Restore {
     }
 }
 
-/// Inside the core; leaving it again when dropped. See `M::enter`.
-pub(crate) struct Entered<'a> {
-    m: &'a M,
-    before: u32,
-}
-
-impl Drop for Entered<'_> {
-    #[inline(always)]
-    fn drop(&mut self) {
-        self.m.set_in_rt(self.before);
-    }
-}
-
-impl std::ops::Deref for Entered<'_> {
-    type Target = M;
-
-    #[inline(always)]
-    fn deref(&self) -> &M {
-        self.m
-    }
-}
-
 impl M {
     pub(super) fn new(id: u32, sched: &Sched) -> M {
         M {
             in_rt: AtomicU32::new(0),
-            revoke: AtomicU32::new(if asymmetric::is_asymmetric() { 0 } else { FENCE }),
+            revoke: bracket::revoke(),
             id,
             sched: NonNull::from(sched),
             p: AtomicPtr::default(),
@@ -272,115 +238,6 @@ impl M {
     #[inline]
     pub(crate) fn is_of(&self, sched: &Sched) -> bool {
         std::ptr::eq(self.sched.as_ptr(), sched)
-    }
-
-    /// Enters the core from user code; nested entries are fine. The P may be gone.
-    #[inline(always)]
-    pub(crate) fn enter(&self) -> Entered<'_> {
-        // Relaxed: only this thread writes it.
-        let before = self.in_rt.load(Ordering::Relaxed);
-        if self.announce() {
-            self.enter_slowly(before == 0);
-        }
-        Entered { m: self, before }
-    }
-
-    /// Enters the core for good: the way back from user code that the core called.
-    #[inline(always)]
-    pub(super) fn reenter(&self) {
-        if self.announce() {
-            self.enter_slowly(true);
-        }
-    }
-
-    /// This M is inside the core; true if there is more to see to: a thief, or a fence.
-    #[inline(always)]
-    fn announce(&self) -> bool {
-        // Relaxed: ordered by the fence. EnterFence, pairs with RevokeFence in `lock_out`.
-        self.in_rt.store(1, Ordering::Relaxed);
-        asymmetric::light();
-        // Acquire: pairs with the thief's Release in `lock_out`.
-        self.revoke.load(Ordering::Acquire) != 0
-    }
-
-    /// The rest of `announce`; true if a thief is at work.
-    fn announce_slowly(&self) -> bool {
-        // Relaxed: this bit never changes.
-        if self.revoke.load(Ordering::Relaxed) & FENCE != 0 {
-            fence(Ordering::SeqCst); // EnterFence
-        }
-        self.has_thief()
-    }
-
-    fn has_thief(&self) -> bool {
-        // Acquire: as in `announce`.
-        self.revoke.load(Ordering::Acquire) & THIEF != 0
-    }
-
-    /// Unless it was inside already, this M stays outside while a thief is at work.
-    #[cold]
-    fn enter_slowly(&self, from_outside: bool) {
-        if self.announce_slowly() && from_outside {
-            self.wait_for_thief();
-        }
-    }
-
-    /// Whether this M is outside the core: a hint.
-    pub(super) fn is_in_user_code(&self) -> bool {
-        self.in_rt.load(Ordering::Relaxed) == 0 // Relaxed: a hint
-    }
-
-    /// Leaves the core for user code.
-    #[inline(always)]
-    pub(super) fn leave(&self) {
-        self.set_in_rt(0);
-    }
-
-    #[inline(always)]
-    fn set_in_rt(&self, value: u32) {
-        // Release: a thief that sees 0 sees the P as this M left it (`lock_out`).
-        self.in_rt.store(value, Ordering::Release);
-    }
-
-    /// Stays outside until the thief has finished: it may be waiting for just that.
-    fn wait_for_thief(&self) {
-        let mut rounds = 0u32;
-        loop {
-            self.leave();
-            while self.has_thief() {
-                rounds += 1;
-                if rounds.is_multiple_of(128) {
-                    std::thread::yield_now(); // the thief may have lost its core
-                } else {
-                    std::hint::spin_loop();
-                }
-            }
-            if !self.announce() || !self.announce_slowly() {
-                return;
-            }
-        }
-    }
-
-    /// Runs `f` while this M, which holds `p`, is locked out of the core. None if it is inside
-    /// and does not come out within `patience` looks, or somebody else does the same. Called by
-    /// other threads.
-    pub(super) fn lock_out<R>(&self, p: &P, patience: u32, f: impl FnOnce() -> R) -> Option<R> {
-        // Relaxed, Acquire: one thief at a time; the second one sees what the first did.
-        if patience == 1 && !self.is_in_user_code()
-            || self.revoke.fetch_or(THIEF, Ordering::Acquire) & THIEF != 0
-        {
-            return None;
-        }
-        asymmetric::heavy(); // RevokeFence, pairs with EnterFence
-        // Acquire: pairs with the Release in `set_in_rt`, and with the hand-over of the P.
-        let outside = (0..patience).any(|_| {
-            std::hint::spin_loop();
-            self.in_rt.load(Ordering::Acquire) == 0
-        }) && std::ptr::eq(p.owner.load(Ordering::Acquire), self);
-        let result = outside.then(f);
-        // Release: pairs with the Acquire in `announce`.
-        self.revoke.fetch_and(!THIEF, Ordering::Release);
-        result
     }
 
     /// The P that this M holds. Outside the core it may be gone the next moment.

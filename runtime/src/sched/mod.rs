@@ -5,7 +5,7 @@
 //! | `status` | the status word: who owns a body, its result, its memory |
 //! | `g`, `heap` | the header of a G; the cells they live in |
 //! | `p`, `runq` | the queues of a P |
-//! | `m` | the thread, and the bracket around user code |
+//! | `m`, `bracket` | the thread; the bracket around user code |
 //! | `schedule`, `ready` | the loop: find, run, stop; the ways into its queues |
 //! | `idle`, `startm`, `rest`, `steal` | who is idle, who wakes whom, who sleeps, what a search pays |
 //! | `handoff`, `preempt`, `sites` | taking the P of an M that stays away; time slices |
@@ -28,6 +28,8 @@
 
 #[cfg(not(loom))]
 pub(crate) mod blocking;
+#[cfg(not(loom))]
+pub(crate) mod bracket;
 #[cfg(not(loom))]
 pub(crate) mod dead;
 #[cfg(not(loom))]

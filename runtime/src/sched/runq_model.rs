@@ -94,7 +94,7 @@ fn the_inbox_gives_each_g_to_one_taker() {
     });
 }
 
-/// The bracket of `m.rs`, and the part of the P that it guards.
+/// The bracket (`bracket.rs`), and the part of the P that it guards.
 struct Bracket {
     in_rt: AtomicU32,
     revoke: AtomicU32,

@@ -11,7 +11,7 @@
 //! empty tasks, and 1.8 times as fast on tasks of 1 us.
 //!
 //! What a P keeps to itself (`next`, `fresh`) is taken through the revoke
-//! bracket (`m.rs`), when that P has dispatched nothing for 3 or 10 us: it costs
+//! bracket (`bracket.rs`), when that P has dispatched nothing for 3 or 10 us: it costs
 //! a membarrier, and the patience lets a pair that talks stay together (S17).
 //!
 //! Whoever runs dry looks at the network first, and a loaded server always
