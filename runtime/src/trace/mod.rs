@@ -22,10 +22,10 @@
 //! While nobody records, a look at a bit of a word that is read anyway. Else an event is a read of the
 //! processor's time stamp counter (of the clock, where that is no counter) and 32 bytes in a ring of its
 //! thread: some 50 ns of CPU time, with what the thread that empties the ring does for it; a dispatch has
-//! two or three. A round trip of an echo server has about ten. The rings hold 32,768 events, in
-//! memory that a thread takes as it fills them (1 MiB at most) and leaves to later threads. A thread
-//! `gort-trace` empties them a hundred times a second, more often when they fill quickly. What it
-//! misses all the same is counted, in the file and in the [`Summary`]: nothing is lost silently.
+//! two or three. The rings hold 32,768 events, in memory that a thread takes as it fills them (1 MiB at
+//! most) and leaves to later threads. A thread `gort-trace` empties them a hundred times a second, more
+//! often when they fill quickly. What it misses all the same is counted, in the file and in the
+//! [`Summary`]: nothing is lost silently.
 //!
 //! Times are the machine's, also where a test clock stands still.
 //!
