@@ -123,7 +123,7 @@ impl Sched {
     /// Takes back the P of a thread that goes on without one. `outside`: it was counted only for
     /// as long as it had it (`take_idle_p`).
     pub(super) fn put_p(&self, p: &'static P, empty: bool, outside: bool) {
-        let mut lists = self.idle.lock();
+        let mut lists = if empty { self.idle.lock() } else { self.lists_with_m() };
         let closing = self.is_closing();
         if !empty && (closing || self.is_surplus(p)) {
             drop(lists);
