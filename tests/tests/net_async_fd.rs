@@ -4,7 +4,8 @@ mod net_modes;
 
 use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::net;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
@@ -12,7 +13,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use futures::FutureExt;
 use futures::future::{join_all, poll_fn};
 use gort::net::{AsyncFd, Direction, UdpSocket};
-use gort_tests::{Counts, alone, for_procs_alone};
+use gort_tests::{Counts, alone, for_procs, for_procs_alone};
 use rustix::event::{EventfdFlags, eventfd};
 
 use net_modes::everywhere;
@@ -218,15 +219,14 @@ fn into_inner() {
 /// The file is replaced, its number goes to a socket: that one's registration stays.
 #[test]
 fn a_replaced_file_takes_nobody_with_it() {
-    let _machine = alone(); // the number of a closed descriptor is the next one's
-    for_procs_alone(|rt| {
+    for_procs(|rt| {
         let work = rt.spawn(async {
             for out in [false, true] {
                 let (mut ours, theirs) = pair();
                 let number = ours.as_raw_fd();
                 let (other, _other) = UnixStream::pair().unwrap();
-                drop(std::mem::replace(ours.get_mut(), other));
-                let socket = socket_at(number).await;
+                let socket = socket_in_place_of(std::mem::replace(ours.get_mut(), other));
+                assert_eq!(socket.as_raw_fd(), number);
                 if out {
                     drop(ours.into_inner())
                 } else {
@@ -243,18 +243,14 @@ fn a_replaced_file_takes_nobody_with_it() {
     });
 }
 
-/// A socket with this number, which is free. Lower ones may have become free, too, when an earlier
-/// runtime ended.
-async fn socket_at(number: RawFd) -> UdpSocket {
-    let mut lower = Vec::new();
-    loop {
-        let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
-        match socket.as_raw_fd() {
-            fd if fd == number => return socket,
-            fd => assert!(fd < number, "the test wants the number again"),
-        }
-        lower.push(socket);
-    }
+/// A socket that takes the number of `file`, which is closed thereby, in one step.
+fn socket_in_place_of(file: UnixStream) -> UdpSocket {
+    let mut number = OwnedFd::from(file);
+    let socket = net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    rustix::io::dup2(&socket, &mut number).unwrap();
+    let socket = net::UdpSocket::from(number);
+    socket.set_nonblocking(true).unwrap();
+    UdpSocket::from_std(socket).unwrap()
 }
 
 /// A file that names another descriptor each time.

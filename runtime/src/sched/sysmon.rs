@@ -297,10 +297,11 @@ impl Sched {
         watched.stopwatch = before.stopwatch.or_else(start);
         let in_syscall = syscall.is_some() && syscall == before.syscall;
         let overdue = now - before.since >= SLICE;
-        if overdue && !watched.asked {
+        let has_had_its_slice = || why_away(owner, before.stopwatch, now) != Away::Starved;
+        if overdue && !watched.asked && has_had_its_slice() {
             watched.asked = true;
             owner.ask_to_yield();
-            self.note_neighbours(p, owner, before.stopwatch, now);
+            self.note_neighbours(p, owner);
         }
         let due = in_syscall || overdue || self.config.chaos.is_some();
         let why = || (!in_syscall).then(|| why_away(owner, before.stopwatch, now));
@@ -317,9 +318,8 @@ impl Sched {
     }
 
     /// A G has had its slice, and others that live on its thread wait for it: no P helps them.
-    fn note_neighbours(&self, p: &P, owner: &M, stopwatch: Option<Stopwatch>, now: u64) {
+    fn note_neighbours(&self, p: &P, owner: &M) {
         if owner.has_mail()
-            && why_away(owner, stopwatch, now) != Away::Starved
             && let Some(Some(g)) = owner.lock_out(p, 1, || owner.curg().map(GRef::spawned_at))
         {
             self.note_surprise(g);
