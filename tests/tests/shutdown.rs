@@ -200,6 +200,21 @@ fn joiners_of_every_kind_are_woken_by_the_end() {
     });
 }
 
+/// The waker's thread has no part in the runtime, which may be gone before its wake returns.
+#[test]
+fn a_foreign_wake_races_with_the_end() {
+    for _ in 0..300 {
+        let rt = runtime(1);
+        let (send, receive) = oneshot::channel::<()>();
+        let task = rt.spawn(receive);
+        let goroutine = rt.go(move || gort::block_on(task));
+        let sender = thread::spawn(move || send.send(()));
+        drop(rt);
+        drop(sender.join().unwrap());
+        drop(goroutine);
+    }
+}
+
 #[test]
 fn inside_its_own_task() {
     each("drop inside an own task", |rt| {

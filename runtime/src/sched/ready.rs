@@ -192,19 +192,23 @@ pub(crate) fn ready(g: Runnable) {
 }
 
 fn ready_from(m: Option<&M>, g: Runnable) {
-    let sched = g.g().sched();
-    if let Some(home) = g.g().home() {
-        if m.is_some_and(|m| std::ptr::eq(m, home)) {
+    let (sched, home) = (g.g().sched(), g.g().home());
+    let Some(m) = m.filter(|m| m.is_of(sched)) else {
+        // The G keeps the scheduler; but once it is queued others may run it to its end, and the
+        // runtime with it, while this thread is not through with the queue yet.
+        let sched = sched.arc();
+        return match home {
+            Some(home) => home.push_resident(g),
+            None => sched.inject(g),
+        };
+    };
+    match home {
+        Some(home) if std::ptr::eq(m, home) => {
             home.sample(g.g());
             home.push_resident_next(g);
-        } else {
-            home.push_resident(g);
         }
-    } else {
-        match m.filter(|m| std::ptr::eq(m.sched(), sched)) {
-            Some(m) => m.ready(g),
-            None => sched.inject(g),
-        }
+        Some(home) => home.push_resident(g),
+        None => m.ready(g),
     }
 }
 
