@@ -210,7 +210,7 @@ fn a_foreign_wake_races_with_the_end() {
         let goroutine = rt.go(move || gort::block_on(task));
         let sender = thread::spawn(move || send.send(()));
         drop(rt);
-        drop(sender.join().unwrap());
+        let _sent = sender.join().unwrap();
         drop(goroutine);
     }
 }
