@@ -138,10 +138,10 @@ impl Counts {
         self.word & TRACED != 0
     }
 
-    /// Whether somebody records what happens, or chaos is wanted.
+    /// Whether somebody records what happens, or chaos is wanted, or the runtime ends.
     #[inline(always)]
     pub(super) fn is_watched(self) -> bool {
-        self.word & (TRACED | CHAOS) != 0
+        self.word & (TRACED | CHAOS | CLOSING) != 0
     }
 
     /// Whether there is more to a dispatch than to find a G and run it.

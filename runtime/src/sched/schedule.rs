@@ -142,15 +142,19 @@ impl M {
         }
     }
 
-    /// The same while somebody records, or in chaos mode: there every fourth dispatch is put off, to
-    /// the tail of a queue, and so other orders come about than those that the machine happens to
-    /// make.
+    /// The same while somebody records, while the runtime ends, or in chaos mode: there every fourth
+    /// dispatch is put off, to the tail of a queue, and so other orders come about than those that
+    /// the machine happens to make.
     #[cold]
     fn execute_watched(&self, g: Runnable, counts: Counts) {
         // SAFETY: this M holds the P, inside the core.
         let put_off = |p: &P| unsafe { p.local() }.rng.below(4) == 0;
         if counts.has(CHAOS) && self.p().is_some_and(put_off) {
             return self.push_woken(g);
+        }
+        if counts.is_closing() && self.p().is_some() && g.g().home().is_none() {
+            // It has stopped after the end began, and was stolen by an M that did not know yet.
+            let _ = g.g().status().abort();
         }
         self.dispatch::<true>(g);
     }
