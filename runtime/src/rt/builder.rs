@@ -65,8 +65,8 @@ impl Builder {
 
     /// How many worker threads there may be, 10,000 unless this says otherwise. There are as many as
     /// there are Ps, and one more for each call that blocks its thread at the same time. When one
-    /// more would be needed, and none comes back within a second, the process ends: `fatal error:
-    /// thread exhaustion`, exit code 2. Go: SetMaxThreads.
+    /// more would be needed the process ends: `fatal error: thread exhaustion`, exit code 2. Go:
+    /// SetMaxThreads.
     pub fn max_threads(mut self, n: usize) -> Builder {
         self.max_threads = Some(n);
         self

@@ -123,11 +123,12 @@ impl Sched {
     /// Takes back the P of a thread that goes on without one. `outside`: it was counted only for
     /// as long as it had it (`take_idle_p`).
     pub(super) fn put_p(&self, p: &'static P, empty: bool, outside: bool) {
-        let mut lists = if empty { self.idle.lock() } else { self.lists_with_m() };
+        let mut lists = self.idle.lock();
         let closing = self.is_closing();
-        if !empty && (closing || self.is_surplus(p)) {
+        let nobody = closing || self.is_surplus(p);
+        if !empty && (nobody || lists.wanting.is_empty() && self.will_come(&lists)) {
             drop(lists);
-            self.drain_p(p); // nobody will hold it again
+            self.drain_p(p); // nobody will hold it again, or only who looks for work first
             return self.put_p(p, true, outside);
         }
         if outside {

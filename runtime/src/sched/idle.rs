@@ -309,8 +309,12 @@ impl Lists {
 
     /// Whether `m` sleeps as a worker without work does, or has no thread.
     pub(super) fn is_idle(&self, m: &M) -> bool {
-        self.find_idle(m).is_some()
-            || self.outside.iter().any(|other| std::ptr::eq(&**other, m))
+        self.find_idle(m).is_some() || self.has_left(m)
+    }
+
+    /// Whether `m` has no thread.
+    pub(super) fn has_left(&self, m: &M) -> bool {
+        self.outside.iter().any(|other| std::ptr::eq(&**other, m))
             || self.spare.iter().any(|other| std::ptr::eq(*other, m))
     }
 

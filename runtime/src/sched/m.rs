@@ -316,6 +316,21 @@ impl M {
         !self.nextg.load(Ordering::Relaxed).is_null() // Relaxed: `take_nextg` orders
     }
 
+    /// Whether this M, of a worker, has no P, runs nothing and does not sleep: on its way to the
+    /// list of the idle. Under its lock, or a hint.
+    pub(super) fn is_coming(&self) -> bool {
+        // Relaxed seven times: who goes the other way has passed that lock, or is seen a look later.
+        let relaxed = Ordering::Relaxed;
+        let has_something = self.curg().is_some()
+            || self.p().is_some()
+            || !self.nextp.load(relaxed).is_null()
+            || self.has_nextg();
+        let waits = self.resting.load(relaxed)
+            || self.nested.load(relaxed) > 0
+            || self.dozes.load(relaxed) % 2 == 1;
+        !has_something && !waits && self.called_at().is_none()
+    }
+
     /// Takes that G.
     pub(super) fn take_nextg(&self) -> Option<Runnable> {
         if !self.has_nextg() {

@@ -173,6 +173,7 @@ impl M {
                 return true;
             }
             if any_ready {
+                self.resting.store(false, Ordering::Relaxed); // Relaxed: under the lock
                 return true;
             }
         }

@@ -2,17 +2,12 @@
 
 use std::sync::atomic::{Ordering, fence};
 use std::sync::{Arc, MutexGuard};
-use std::time::{Duration, Instant};
 
 use super::Sched;
 use super::idle::{CLOSING, Lists, MASK, PROC, SPINNING};
 use super::m::{self, M};
 use super::p::P;
 use crate::util::fatal;
-
-/// When no thread has become free for so long, one too many is needed (a guess: machines stand
-/// still for some hundred milliseconds).
-const EXHAUSTED_FOR: Duration = Duration::from_secs(1);
 
 impl Sched {
     /// There is work that somebody else might run. Go: wakep.
@@ -46,15 +41,18 @@ impl Sched {
         }) else {
             return;
         };
-        let mut lists = self.lists_with_m();
+        let mut lists = self.idle.lock();
         // Under the lock that `start_closing` takes after it has set the bit: a thread that is
         // started here is counted before the last one leaves.
-        let p = if self.is_closing() { None } else { self.take_p(&mut lists) };
+        let leave_it = self.is_closing() || self.will_come(&lists);
+        let p = if leave_it { None } else { self.take_p(&mut lists) };
         match p {
             Some(p) => self.startm(lists, p),
             None => {
-                drop(lists);
+                // Under the lock: whoever has been counting on this searcher has pushed before the M
+                // that comes is listed.
                 self.idle.stop_spinning();
+                drop(lists);
             }
         }
     }
@@ -109,24 +107,10 @@ impl Sched {
         sleeps || lists.workers < self.config.max_threads
     }
 
-    /// The lists, for one who looks for an M to hold a P. If every thread exists that may, and none
-    /// sleeps, one may be on its way there, having given its P to another, or about to end a call:
-    /// that is waited for, but not for long.
-    pub(super) fn lists_with_m(&self) -> MutexGuard<'_, Lists> {
-        let lists = self.idle.lock();
-        if self.has_m(&lists) { lists } else { self.wait_for_m(lists) }
-    }
-
-    #[cold]
-    fn wait_for_m<'a>(&'a self, mut lists: MutexGuard<'a, Lists>) -> MutexGuard<'a, Lists> {
-        let start = Instant::now();
-        let helps = |lists: &Lists| self.has_m(lists) || !lists.wanting.is_empty();
-        while !helps(&lists) && !self.is_closing() && start.elapsed() < EXHAUSTED_FOR {
-            drop(lists);
-            std::thread::sleep(Duration::from_micros(50));
-            lists = self.idle.lock();
-        }
-        lists
+    /// Whether every thread exists that may, and one of them is on its way to the list: it looks for
+    /// work when it gets there, after this lock section, and needs no waking.
+    pub(super) fn will_come(&self, lists: &Lists) -> bool {
+        !self.has_m(lists) && lists.all.iter().any(|m| m.is_coming() && !lists.has_left(m))
     }
 
     /// An M for one more worker thread, which is counted from here on.
