@@ -33,9 +33,14 @@ fn an_idle_runtime_sleeps() {
             m.idle_procs == m.procs
         });
     }
-    // sysmon looks around a little longer before it sleeps, too.
-    std::thread::sleep(Duration::from_millis(300));
     let names: Vec<_> = runtimes.iter().map(|(procs, _)| format!("idle{procs}")).collect();
+    // sysmon looks around a little longer before it sleeps, too.
+    eventually("nobody has woken for a while", || {
+        let all = || -> u64 { names.iter().map(|name| context_switches(name)).sum() };
+        let before = all();
+        std::thread::sleep(Duration::from_millis(300));
+        all() == before
+    });
     let measure = |name: &String| (context_switches(name), cpu_time(name));
     let before: Vec<_> = names.iter().map(measure).collect();
     std::thread::sleep(Duration::from_secs(3)); // the time that is measured

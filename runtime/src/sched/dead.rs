@@ -1,6 +1,6 @@
 //! Deadlock: nobody runs, and nothing can come that would change that. Go: checkdead.
 //!
-//! sysmon looks for it when the runtime has been idle for some looks, so nobody else pays. It says
+//! sysmon looks for it when the runtime has been idle for a while, so nobody else pays. It says
 //! so only if it is certain:
 //!
 //! * in every runtime of the process all is quiet, as the test clock means it (`paused.rs`): each

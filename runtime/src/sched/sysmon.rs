@@ -46,8 +46,8 @@ const PERIOD_MAX: u32 = 5;
 pub(super) const SLICE: u64 = 10_000_000;
 /// The network waits no longer for a poll. Go: the same 10 ms.
 const NETPOLL_OVERDUE: u64 = 10_000_000;
-/// After so many looks in a row sysmon may sleep, if the runtime is idle.
-const IDLE_LOOKS: u32 = 20;
+/// When the runtime has been idle for so long, by what the looks have seen, sysmon may sleep.
+const IDLE_FOR: u64 = 20_000_000;
 /// Housekeeping comes about once a second.
 const HOUSEKEEPING: u64 = 1_000_000_000;
 /// Fewer dispatches than this between two looks are slow ones, of over 2 us on the average.
@@ -218,8 +218,8 @@ impl Sched {
 
     /// The thread's body.
     pub(super) fn run_sysmon(&self) {
-        let (mut idle_looks, mut still_looks) = (0u32, 0u32);
-        let mut housekeeping = clock::now();
+        let mut still_looks = 0u32;
+        let (mut idle_since, mut housekeeping) = (None, clock::now());
         let mut watched = Vec::new();
         let mut trace = Schedtrace::new(housekeeping);
         self.sysmon.thread.store(thread_id(), Ordering::Relaxed); // Relaxed: for itself
@@ -231,7 +231,7 @@ impl Sched {
             self.schedtrace_if_due(&mut trace, now);
             self.report_stuck(now);
             if self.is_running() {
-                idle_looks = 0;
+                idle_since = None;
                 self.poll_if_overdue(now);
                 let changed = self.retake_overdue(&mut watched, now);
                 still_looks = if changed { 0 } else { still_looks + 1 };
@@ -240,9 +240,7 @@ impl Sched {
                     pool::scavenge(TRIM_MOST);
                     self.forgive_sites();
                 }
-            } else if idle_looks < IDLE_LOOKS || self.has_suspects() {
-                idle_looks += 1;
-            } else {
+            } else if now - *idle_since.get_or_insert(now) > IDLE_FOR && !self.has_suspects() {
                 self.sleep_while_idle();
                 still_looks = 0;
             }
