@@ -90,7 +90,7 @@ impl Read {
         for (track, mut slices) in tracks {
             slices.sort_unstable();
             let apart = slices.windows(2).all(|w| w[0].1 <= w[1].0);
-            assert!(apart, "slices of {track:?} overlap");
+            assert!(apart, "slices of {track:?} overlap; {} events lost", self.lost);
         }
     }
 
@@ -244,6 +244,7 @@ fn starts_and_stops_under_load() {
         let stop = AtomicBool::new(false);
         thread::scope(|scope| {
             scope.spawn(|| load(rt, &stop));
+            let _stops = Stops(&stop);
             let path = Scratch::new("load");
             for _ in 0..3 {
                 let trace = trace::start(&path).expect("a trace");
@@ -251,9 +252,17 @@ fn starts_and_stops_under_load() {
                 let read = Read::file(&path, trace.stop().expect("a file"));
                 assert!(read.count("spawn") >= 100 || read.lost > 0);
             }
-            stop.store(true, Ordering::Release);
         });
     });
+}
+
+/// Ends the load, also when an assertion fails.
+struct Stops<'a>(&'a AtomicBool);
+
+impl Drop for Stops<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Release);
+    }
 }
 
 #[test]

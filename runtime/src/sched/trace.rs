@@ -396,6 +396,8 @@ pub(crate) struct Reader {
     at: Vec<u64>,
     scale: Scale,
     unrecorded: u64,
+    /// See `until`.
+    until: u64,
 }
 
 impl Reader {
@@ -405,12 +407,20 @@ impl Reader {
         let unrecorded = UNRECORDED.load(Ordering::Relaxed); // Relaxed: statistics
         let scale = Scale::new();
         count_recorders(|n| n + 1);
-        Reader { at, scale, unrecorded }
+        Reader { at, scale, unrecorded, until: 0 }
+    }
+
+    /// What was recorded up to then has been read, in nanoseconds (`util::clock`). Of what came
+    /// later, some may have been read without that which has led to it: the rings are read one after
+    /// the other.
+    pub(crate) fn until(&self) -> u64 {
+        self.until
     }
 
     /// Appends what is new, and adds to `lost` what was overwritten before. Returns how full the
     /// fullest ring was, in records.
     pub(crate) fn read(&mut self, to: &mut Vec<Record>, lost: &mut u64) -> usize {
+        let until = ticks::now();
         let rings = lock(&RINGS).all.clone();
         self.at.resize(rings.len(), 0);
         let mut fullest = 0;
@@ -422,6 +432,7 @@ impl Reader {
             *lost += read.lost;
         }
         let nanos = self.scale.until_now();
+        self.until = nanos(until);
         to[begin..].iter_mut().for_each(|record| record[0] = nanos(record[0]));
         let unrecorded = UNRECORDED.load(Ordering::Relaxed); // Relaxed: statistics
         *lost += unrecorded - std::mem::replace(&mut self.unrecorded, unrecorded);

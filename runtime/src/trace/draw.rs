@@ -3,7 +3,7 @@
 //! The events of all threads are put in the order of their times, and followed: which M holds which
 //! P, and what it runs. A slice ends when the G stops, and is cut in two where its M loses its P or
 //! gets one. What is missing (a ring that overflowed, a beginning before the trace) makes slices
-//! shorter or leaves them out; those of one track never overlap.
+//! shorter or leaves them out; those of one track never overlap, nor do those of one G.
 //!
 //! [trace event format]: https://docs.google.com/document/d/1CvAClvFfyA5R-PhYUmn5OOQtYMH4h6I0nSsKchNAySU
 
@@ -33,6 +33,8 @@ pub(super) struct Places {
     ms: HashMap<Who, Place>,
     /// Which M has a P.
     holders: HashMap<Track, u32>,
+    /// Which M runs a G.
+    runners: HashMap<Whose, u32>,
 }
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -58,15 +60,16 @@ pub(super) struct Slice {
 }
 
 impl Places {
-    /// Goes on to the time after `event`. What has ended by it: at most two slices.
-    pub(super) fn follow(&mut self, event: &Event) -> [Option<Slice>; 2] {
-        let Some(m) = event.m else { return [None, None] };
+    /// Goes on to the time after `event`. What has ended by it: at most three slices.
+    pub(super) fn follow(&mut self, event: &Event) -> [Option<Slice>; 3] {
+        let Some(m) = event.m else { return [const { None }; 3] };
         let who = (event.runtime, m);
         match event.kind {
             Kind::Acquire | Kind::Start => {
                 let robbed = event.p.and_then(|p| self.take_from(event, p, m));
                 let moved = self.moves(who, event.p, event.when);
                 if event.kind == Kind::Start {
+                    let left = event.g.and_then(|g| self.take_g_from(event, g, m));
                     let running =
                         Running { g: event.g, spawned_at: event.spawned_at(), since: event.when };
                     let before = self.ms.entry(who).or_default().running.replace(running);
@@ -74,13 +77,13 @@ impl Places {
                     let track = track_of(who, event.p);
                     let until = event.when;
                     let slice = |running| Slice { track, running, until, end: "unknown" };
-                    return [robbed, moved.or(unended.map(slice))];
+                    return [robbed, left, moved.or(unended.map(slice))];
                 }
-                [robbed, moved]
+                [robbed, None, moved]
             }
-            Kind::Release => [self.moves(who, None, event.when), None],
-            Kind::Stop => [self.stops(who, event), None],
-            _ => [None, None],
+            Kind::Release => [self.moves(who, None, event.when), None, None],
+            Kind::Stop => [self.stops(who, event), None, None],
+            _ => [const { None }; 3],
         }
     }
 
@@ -127,6 +130,16 @@ impl Places {
         self.moves((event.runtime, before), None, event.when)
     }
 
+    /// Another M still counted as the one that runs `g`: that it stopped there has been lost.
+    fn take_g_from(&mut self, event: &Event, g: Subject, m: u32) -> Option<Slice> {
+        let before = self.runners.insert((event.runtime, g.id), m)?;
+        let who = (event.runtime, before);
+        let place = self.ms.get_mut(&who)?;
+        let running = place.running.filter(|r| before != m && r.g.is_some_and(|r| r.id == g.id))?;
+        place.running = None;
+        Some(Slice { track: track_of(who, place.p), running, until: event.when, end: "unknown" })
+    }
+
     /// `who` has this P, or none, from now on; what it runs goes on there.
     fn moves(&mut self, who: Who, p: Option<u16>, now: u64) -> Option<Slice> {
         let place = self.ms.entry(who).or_default();
@@ -146,6 +159,9 @@ impl Places {
         let track = track_of(who, place.p);
         let running = place.running.take()?;
         let same = running.g.map(|g| g.id) == event.g.map(|g| g.id);
+        if let Some(g) = running.g {
+            self.runners.remove(&(event.runtime, g.id));
+        }
         let end = if same { end_of(event) } else { "unknown" };
         Some(Slice { track, running, until: event.when, end })
     }
@@ -188,7 +204,8 @@ fn end_of(event: &Event) -> &'static str {
 pub(super) fn draw(recorded: Recorded, out: &mut impl Write) -> io::Result<Summary> {
     let Recorded { batches, before: mut places, lost, until } = recorded;
     let records = batches.iter().flat_map(|batch| &batch.records);
-    let mut events: Vec<Event> = records.copied().map(Event::unpack).collect();
+    let known = records.copied().map(Event::unpack).filter(|event| event.when <= until);
+    let mut events: Vec<Event> = known.collect();
     drop(batches);
     events.sort_by_key(|event| event.when); // stable: those of one thread keep their order
     let summary = Summary { events: events.len() as u64, lost };
@@ -205,7 +222,6 @@ pub(super) fn draw(recorded: Recorded, out: &mut impl Write) -> io::Result<Summa
             inside,
         )?;
     }
-    let until = events.last().map_or(until, |last| last.when.max(until));
     for slice in places.unended(until) {
         pen.slice(&slice)?;
     }

@@ -29,12 +29,12 @@ pub(super) enum Keep {
 /// What was recorded.
 #[derive(Debug)]
 pub(super) struct Recorded {
-    /// Not in the order of their times.
+    /// Not in the order of their times, and some may be later than `until`.
     pub(super) batches: Vec<Arc<Batch>>,
     /// What was where before.
     pub(super) before: Places,
     pub(super) lost: u64,
-    /// When this was taken, in nanoseconds (`util::clock`).
+    /// All that was recorded up to then is here (`Reader::until`).
     pub(super) until: u64,
 }
 
@@ -101,7 +101,7 @@ impl Recorder {
             batches: spool.batches.iter().cloned().collect(),
             before: spool.before.clone(),
             lost: spool.lost,
-            until: clock::now(),
+            until: spool.reader.until(),
         }
     }
 
