@@ -19,7 +19,8 @@ use gort::net::{TcpListener, TcpStream};
 use gort::prelude::*;
 use gort::{JoinHandle, Runtime};
 use gort_tests::{
-    BOUND, Machine, alone, eventually, for_procs, for_procs_alone, spin, tick_until, until,
+    BOUND, Machine, Watchdog, alone, eventually, for_procs, for_procs_alone, runtime, spin,
+    tick_until, until,
 };
 
 use go_modes::{MODES, check, for_modes};
@@ -485,5 +486,39 @@ fn channels_and_locks_end_a_slice() {
                 neighbour.wait().unwrap();
             });
         }
+    });
+}
+
+/// On a machine so busy that a thread gets a small part of a core, and that for ever, its turns end
+/// all the same: those who live on that thread depend on it.
+#[test]
+fn turns_end_on_a_busy_machine() {
+    let _machine = alone();
+    let (begun, stop) = (AtomicUsize::new(0), AtomicBool::new(false));
+    thread::scope(|scope| {
+        let spins = || {
+            begun.fetch_add(1, SeqCst);
+            while !stop.load(SeqCst) {
+                std::hint::spin_loop();
+            }
+        };
+        let threads = 6 * thread::available_parallelism().unwrap().get();
+        (0..threads).for_each(|_| drop(scope.spawn(spins)));
+        eventually("all of them spin", || begun.load(SeqCst) == threads);
+        let rt = runtime(1);
+        let watchdog = Watchdog::start(rt.handle());
+        rt.run(|| {
+            let lock = gort::sync::Mutex::new(());
+            for _ in 0..20 {
+                let done = Rc::<Cell<bool>>::default();
+                let neighbour = done.clone();
+                drop(gort::spawn_local(async move { neighbour.set(true) }));
+                while !done.get() {
+                    drop(lock.lock().wait());
+                }
+            }
+        });
+        drop(watchdog);
+        stop.store(true, SeqCst);
     });
 }

@@ -148,7 +148,7 @@ impl Sched {
             let g = (g.as_raw().addr(), roots(owner, g), body, describe(g, p), g.is_tagged());
             Some((g, p.counters.dispatches()))
         });
-        let stopwatch = Stopwatch::start(owner, now);
+        let stopwatch = Stopwatch::start(owner);
         let Some(((g, roots, body, report, is_tagged), dispatches)) = found.flatten() else {
             return false;
         };

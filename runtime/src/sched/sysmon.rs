@@ -90,7 +90,6 @@ struct Watched {
 #[derive(Clone, Copy)]
 pub(super) struct Stopwatch {
     thread: u32,
-    begun: u64,
     cpu: u64,
 }
 
@@ -101,16 +100,16 @@ pub(super) enum Away {
     Asleep,
     /// It computes.
     Computing,
-    /// The kernel has not let it run for most of the time. That is nobody's fault here.
+    /// The kernel has not let it run for so long yet. That is nobody's fault here.
     Starved,
 }
 
 impl Stopwatch {
     /// None: the system does not say.
-    pub(super) fn start(owner: &M, now: u64) -> Option<Stopwatch> {
+    pub(super) fn start(owner: &M) -> Option<Stopwatch> {
         // Relaxed: the thread's own number, which it has written before it had a P.
         let thread = owner.thread.load(Ordering::Relaxed);
-        Some(Stopwatch { thread, begun: now, cpu: cpu_time(thread)? })
+        Some(Stopwatch { thread, cpu: cpu_time(thread)? })
     }
 
     /// For how long it has been on a core since.
@@ -118,18 +117,19 @@ impl Stopwatch {
         cpu_time(self.thread).map_or(u64::MAX, |cpu| cpu.saturating_sub(self.cpu))
     }
 
-    /// Whether that is less than half of the time.
-    fn is_starved(&self, now: u64) -> bool {
-        self.on_core() < (now - self.begun) / 2
+    /// Whether it has not had the second half of its slice. Not a share of the time that has passed:
+    /// on a busy machine nobody's turn would ever end.
+    fn is_starved(&self) -> bool {
+        self.on_core() < SLICE / 2
     }
 }
 
 /// Why `owner` does not come back, whose P has stood still for a slice.
-fn why_away(owner: &M, stopwatch: Option<Stopwatch>, now: u64) -> Away {
+fn why_away(owner: &M, stopwatch: Option<Stopwatch>) -> Away {
     // Without a stopwatch, sysmon itself has not looked for half a slice: the machine is busy.
     let is_starved = || match stopwatch {
-        Some(stopwatch) => stopwatch.is_starved(now),
-        None => Stopwatch::start(owner, now).is_some(),
+        Some(stopwatch) => stopwatch.is_starved(),
+        None => Stopwatch::start(owner).is_some(),
     };
     // Relaxed: the thread's own number, which it has written before it had a P.
     match is_asleep(owner.thread.load(Ordering::Relaxed)) {
@@ -291,18 +291,18 @@ impl Sched {
         watched.asked = before.asked;
         watched.suspected = before.suspected || self.suspect(p, owner, before.since, now);
         let half = now - before.since >= SLICE / 2;
-        let start = || half.then(|| Stopwatch::start(owner, now)).flatten();
+        let start = || half.then(|| Stopwatch::start(owner)).flatten();
         watched.stopwatch = before.stopwatch.or_else(start);
         let in_syscall = syscall.is_some() && syscall == before.syscall;
         let overdue = now - before.since >= SLICE;
-        let has_had_its_slice = || why_away(owner, before.stopwatch, now) != Away::Starved;
+        let has_had_its_slice = || why_away(owner, before.stopwatch) != Away::Starved;
         if overdue && !watched.asked && has_had_its_slice() {
             watched.asked = true;
             owner.ask_to_yield();
             self.note_neighbours(p, owner);
         }
         let due = in_syscall || overdue || self.config.chaos.is_some();
-        let why = || (!in_syscall).then(|| why_away(owner, before.stopwatch, now));
+        let why = || (!in_syscall).then(|| why_away(owner, before.stopwatch));
         let taken = due && self.is_p_needed(p) && self.take(p, dispatches, why());
         taken || !in_syscall && !overdue
     }
