@@ -20,6 +20,9 @@ const MASK: usize = 0xFF;
 /// A thief's, and sysmon's; large enough to see the owner come out.
 const ONE_LOOK: usize = 1;
 const PATIENCE: usize = 2;
+/// The bits of `revoke`.
+const THIEF: u32 = 1;
+const FENCE: u32 = 1 << 1;
 
 #[derive(Default)]
 struct Lists {
@@ -50,6 +53,8 @@ struct M {
 }
 
 struct World {
+    /// Else FENCE is set in each `revoke`.
+    is_asymmetric: bool,
     ms: [M; 3],
     /// M + 1, or 0.
     owner: AtomicUsize,
@@ -63,7 +68,11 @@ struct World {
 impl World {
     /// M0 holds the P, inside the core.
     fn new() -> Arc<World> {
-        let world = World::idle();
+        World::with(true)
+    }
+
+    fn with(is_asymmetric: bool) -> Arc<World> {
+        let world = World::idle_with(is_asymmetric);
         world.lists().idle = false;
         world.counts.fetch_sub(PROC, Relaxed);
         world.acquirep(0);
@@ -73,8 +82,14 @@ impl World {
 
     /// The P is idle.
     fn idle() -> Arc<World> {
+        World::idle_with(true)
+    }
+
+    fn idle_with(is_asymmetric: bool) -> Arc<World> {
+        let revoke = if is_asymmetric { 0 } else { FENCE };
         Arc::new(World {
-            ms: Default::default(),
+            is_asymmetric,
+            ms: [(); 3].map(|()| M { revoke: AtomicU32::new(revoke), ..M::default() }),
             owner: AtomicUsize::new(0),
             local: UnsafeCell::new(0),
             counts: AtomicUsize::new(PROC),
@@ -92,7 +107,7 @@ impl World {
     /// What `enter` gives back to `set_in_rt`.
     fn enter(&self, m: usize) -> u32 {
         let before = self.ms[m].in_rt.load(Relaxed);
-        if self.announce(m) && before == 0 {
+        if self.announce(m) && self.announce_slowly(m) && before == 0 {
             self.wait_for_thief(m);
         }
         before
@@ -100,8 +115,21 @@ impl World {
 
     fn announce(&self, m: usize) -> bool {
         self.ms[m].in_rt.store(1, Relaxed);
-        fence(SeqCst); // EnterFence
+        if self.is_asymmetric {
+            fence(SeqCst); // EnterFence: free, for the kernel has the other half
+        }
         self.ms[m].revoke.load(Acquire) != 0
+    }
+
+    fn announce_slowly(&self, m: usize) -> bool {
+        if !self.is_asymmetric {
+            fence(SeqCst); // EnterFence
+        }
+        self.has_thief(m)
+    }
+
+    fn has_thief(&self, m: usize) -> bool {
+        self.ms[m].revoke.load(Acquire) & THIEF != 0
     }
 
     fn set_in_rt(&self, m: usize, value: u32) {
@@ -115,10 +143,10 @@ impl World {
     fn wait_for_thief(&self, m: usize) {
         loop {
             self.leave(m);
-            while self.ms[m].revoke.load(Acquire) != 0 {
+            while self.has_thief(m) {
                 thread::yield_now();
             }
-            if !self.announce(m) {
+            if !self.announce(m) || !self.announce_slowly(m) {
                 return;
             }
         }
@@ -127,7 +155,7 @@ impl World {
     fn lock_out(&self, m: usize, patience: usize, f: impl FnOnce()) -> bool {
         let M { in_rt, revoke, .. } = &self.ms[m];
         if patience == ONE_LOOK && in_rt.load(Relaxed) != 0
-            || revoke.compare_exchange(0, 1, Acquire, Relaxed).is_err()
+            || revoke.fetch_or(THIEF, Acquire) & THIEF != 0
         {
             return false;
         }
@@ -139,7 +167,7 @@ impl World {
         if outside {
             f();
         }
-        revoke.store(0, Release);
+        revoke.fetch_and(!THIEF, Release);
         outside
     }
 
@@ -419,12 +447,18 @@ fn run<T: 'static>(
     thread::spawn(move || f(&world))
 }
 
+/// With and without the kernel's help.
+fn in_both_brackets(f: impl Fn(Arc<World>) + Copy + Send + Sync + 'static) {
+    for is_asymmetric in [true, false] {
+        loom::model(move || f(World::with(is_asymmetric)));
+    }
+}
+
 /// sysmon takes the P and gives it to M1, while M0 comes back, with an entry inside the other, and
 /// goes on with or without it.
 #[test]
 fn a_taken_p_has_one_user() {
-    loom::model(|| {
-        let world = World::new();
+    in_both_brackets(|world| {
         let sysmon = run(&world, |world| {
             if world.retake() {
                 world.acquirep(1);
@@ -455,8 +489,7 @@ fn a_taken_p_has_one_user() {
 /// A thief is at work too: at M0, or at M1 when that has got the P.
 #[test]
 fn a_thief_beside_sysmon() {
-    loom::model(|| {
-        let world = World::new();
+    in_both_brackets(|world| {
         let thief = run(&world, World::rob);
         let sysmon = run(&world, |world| {
             if world.retake() {
@@ -480,8 +513,7 @@ fn a_thief_beside_sysmon() {
 /// have found before.
 #[test]
 fn a_p_that_comes_back() {
-    loom::model(|| {
-        let world = World::new();
+    in_both_brackets(|world| {
         let thief = run(&world, World::rob);
         let sysmon = run(&world, |world| {
             if world.retake() {
@@ -507,8 +539,7 @@ fn a_p_that_comes_back() {
 /// M0 gives its P away itself, while sysmon is about to take it.
 #[test]
 fn sysmon_leaves_the_next_owner_alone() {
-    loom::model(|| {
-        let world = World::new();
+    in_both_brackets(|world| {
         let sysmon = run(&world, World::retake);
         world.leave(0);
         world.enter(0);
