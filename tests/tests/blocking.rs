@@ -472,8 +472,10 @@ fn the_end_while_some_wait_in_line() {
             .collect();
         drop(entered);
         eventually("some run", || begun.load(SeqCst) > 0);
+        let (some, gone) = (begun.clone(), dropped.clone());
         let stopper = thread::spawn(move || {
-            thread::sleep(Duration::from_millis(20));
+            let all_others = || some.load(SeqCst) + gone.load(SeqCst) == 20;
+            eventually("those in line are dropped", all_others);
             stop.store(true, SeqCst);
         });
         assert!(returns("the end", move || rt.shutdown_timeout(BOUND)));
