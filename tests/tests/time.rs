@@ -91,7 +91,7 @@ fn sleeps_end_in_the_order_of_their_deadlines() {
     let ended = Arc::new(Mutex::new(Vec::new()));
     let theirs = ended.clone();
     rt.block_on(rt.spawn(async move {
-        let start = Instant::now() + 5 * MS;
+        let start = Instant::now() + 1000 * MS; // all of them are armed by then
         let tasks: Vec<_> = order
             .into_iter()
             .map(|i| {
