@@ -38,9 +38,8 @@
 //! Whatever runs or yields: a runnable task, an expired timer and a ready socket each get their
 //! turn within a bounded number of dispatches, as long as a P is free at all. Woken tasks, the
 //! global queue and the network are looked at on every 61st dispatch at the latest (on every 8th
-//! where dispatches take microseconds), the oldest spawn on every 1021st, timers at every 8th (at
-//! each one where they take microseconds), and sysmon polls the network every 10 ms if nobody else
-//! does.
+//! where dispatches take microseconds), the oldest spawn on every 1021st (on every 16th), timers at
+//! every 8th (at each one), and sysmon polls the network every 10 ms if nobody else does.
 //!
 //! A task or goroutine that never stops costs the others at most about one such tick: when it has
 //! computed, or blocked its thread, for 10 ms, and somebody could use its P, sysmon gives that to

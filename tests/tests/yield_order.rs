@@ -306,3 +306,31 @@ fn the_oldest_spawn_is_not_starved_by_newer_ones() {
         assert!(waited <= 2 * 1021, "{waited} dispatches");
     });
 }
+
+/// Where dispatches take microseconds the old ones do not wait for a thousand of these each.
+#[test]
+fn old_spawns_beside_slow_new_ones() {
+    const OLD: u64 = 200;
+    fn slow_chain(stop: Arc<AtomicBool>, runs: Arc<AtomicU64>) {
+        let link = async move {
+            runs.fetch_add(1, SeqCst);
+            gort_tests::spin(Duration::from_micros(20));
+            if !stop.load(SeqCst) {
+                slow_chain(stop, runs);
+            }
+        };
+        drop(gort::spawn(link.boxed()));
+    }
+    one_proc(async {
+        let (stop, runs) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+        slow_chain(stop.clone(), runs.clone());
+        let old: Vec<_> = (0..OLD).map(|_| gort::spawn(async {})).collect();
+        for old in old {
+            old.await.unwrap();
+        }
+        stop.store(true, SeqCst);
+        let waited = runs.load(SeqCst);
+        // One in 16, and sysmon has to see first that they are slow.
+        assert!(waited <= 64 * OLD + 4000, "{waited} dispatches");
+    });
+}
